@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* Task and future: the two ends of one piece of work in a pool. */
+#ifndef PLAIT_FUTURE_H
+#define PLAIT_FUTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <plait/export.h>
+#include <plait/time.h>
+
+PLAIT_BEGIN_DECLS
+
+/*
+ * plait_task_t - what a task function gets: its handle on the work it does. Valid until the function returns.
+ *
+ * One signature for every pool, on threads as on processes: bytes in, bytes out.
+ *
+ *     int word_count(plait_task_t *task, const void *arg, size_t arg_size)
+ *     {
+ *         const char *path = arg;                       // aligned to 16, the task's own copy
+ *         FILE *f = fopen(path, "r");
+ *         if (!f)
+ *             return plait_task_fail(task, errno, "%s: %s", path, strerror(errno));
+ *         ...
+ *         return plait_task_return(task, &count, sizeof count);
+ *     }
+ *
+ * The function returns 0 when the task succeeded, or a code of its own that is not 0.
+ */
+typedef struct plait_task plait_task_t;
+
+typedef int plait_task_fn(plait_task_t *task, const void *arg, size_t arg_size);
+
+/* Set the task's result to a copy of `size` bytes (0 allowed); the last call counts. 0, ENOMEM, or ENOSPC. */
+PLAIT_API int plait_task_return(plait_task_t *task, const void *bytes, size_t size);
+
+/* Explain a failure: printf-like text, cut to 255 bytes. Returns `code` (EINVAL for 0), to be returned in turn. */
+PLAIT_API int plait_task_fail(plait_task_t *task, int code, const char *format, ...) PLAIT_PRINTF(3, 4);
+
+/* Has somebody asked for this task to stop (plait_future_cancel, plait_pool_terminate)? */
+PLAIT_API bool plait_task_is_cancelled(const plait_task_t *task);
+
+/* The worker's number in its pool, from 0; a replaced worker's successor has its number. */
+PLAIT_API unsigned plait_task_worker(const plait_task_t *task);
+
+/*
+ * plait_future_t - the caller's handle on a task: pending, running, then done for good: succeeded, failed or
+ * cancelled.
+ *
+ *     plait_future_t *f;
+ *     const void *bytes;
+ *     size_t size;
+ *     plait_pool_apply_async(pool, word_count, path, strlen(path) + 1, &f);
+ *     err = plait_future_get(f, &bytes, &size, PLAIT_FOREVER);
+ *     if (err)
+ *         fprintf(stderr, "%s\n", plait_future_error_text(f));
+ *     plait_future_free(f);
+ *
+ * Any number of threads may wait for it. It may outlive its pool.
+ */
+typedef struct plait_future plait_future_t;
+
+/*
+ * Wait until it is done and look at the result: *bytes_out and *size_out (may be NULL) are lent until the future is freed.
+ * Returns 0, or
+ *   ETIMEDOUT   not done by the deadline (plait_future_is_ready tells this from a task that failed with this code)
+ *   ECANCELED   it was cancelled, or the caller's cancel token was set
+ *   EOWNERDEAD  its worker died; the text says of what
+ *   any other   the code that the task function returned
+ */
+PLAIT_API int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *size_out,
+                               plait_time_t deadline);
+
+/* Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. */
+PLAIT_API int plait_future_wait(plait_future_t *future, plait_time_t deadline);
+
+/* Done? And: done and succeeded? */
+PLAIT_API bool plait_future_is_ready(const plait_future_t *future);
+PLAIT_API bool plait_future_is_successful(const plait_future_t *future);
+
+/* The code and the text of the failure: 0 and "" if it is not done or has succeeded. The text lives as long as the future. */
+PLAIT_API int plait_future_error(const plait_future_t *future);
+PLAIT_API const char *plait_future_error_text(const plait_future_t *future);
+
+/*
+ * Cancel it. 0: it had not started and never will; it is done, with ECANCELED. EBUSY: it runs, and is asked to stop
+ * (plait_task_is_cancelled). EINVAL: it was done already.
+ */
+PLAIT_API int plait_future_cancel(plait_future_t *future);
+
+/*
+ * Have callback(future, context) called when it is done, at once if it is already; in the thread that delivers completions
+ * for the pool, or in the caller's. Callbacks are called in the order in which they were added, and may free the
+ * future. ENOMEM.
+ */
+PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plait_future_t *future, void *context),
+                                   void *context);
+
+/* Drop the handle; NULL is allowed. The task runs all the same. Always 0. */
+PLAIT_API int plait_future_free(plait_future_t *future);
+
+PLAIT_END_DECLS
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Lock: mutual exclusion between threads, processes and fibers. */
+#ifndef PLAIT_LOCK_H
+#define PLAIT_LOCK_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <plait/export.h>
+#include <plait/wait.h>
+
+PLAIT_BEGIN_DECLS
+
+/*
+ * plait_lock_t - at most one caller holds it.
+ *
+ *     struct account {
+ *         plait_lock_t lock;
+ *         long paid_in, paid_out, balance;    // guarded by lock; balance == paid_in - paid_out
+ *     };
+ *
+ *     plait_lock_acquire(&a->lock, PLAIT_FOREVER);
+ *     a->paid_in += n;
+ *     a->balance += n;
+ *     plait_lock_release(&a->lock);
+ *
+ * States: free, held, and (shared only) held-inconsistent and not recoverable.
+ *
+ * Private (all-zero bytes, or init without flags): 48 bytes, of which 4 do the work; a free lock is acquired and
+ * released with one atomic operation each, inlined. It has no owner: any thread may release it. It is not
+ * recursive: acquiring it twice waits for ever (or until the deadline).
+ *
+ * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it. If that thread dies - at any
+ * instruction, also by SIGKILL, also with the whole process - the next to acquire it gets EOWNERDEAD and
+ * HOLDS the lock: it looks after the guarded data, calls plait_lock_consistent and goes on. If it releases the lock
+ * without that call, the lock is not recoverable: this and every later acquire answers ENOTRECOVERABLE.
+ *
+ * Fairness: whoever comes first to a free lock gets it (barging). Sleepers are woken in the order in which the
+ * kernel queued them.
+ *
+ * After a release the lock's memory may be freed by whoever acquires the lock next, even before the release has returned.
+ * Held over fork: the child does not own the parent's locks; a private lock that the forking thread held is
+ * held in the child and released there by the child's copy of the thread.
+ */
+typedef struct plait_lock {
+    uint32_t state;        /* atomic: private: held, waking, waiters; shared: a constant that is never 0 */
+    uint32_t mode;         /* const after init: flags */
+    uint32_t robust[3];    /* atomic: shared: the owner's word lies in here, where this libc wants it */
+    uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable */
+    uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
+    void *prev;            /* owner only: shared: neighbours in the owner's robust list */
+    void *next;            /* owner only */
+} plait_lock_t;
+
+#define PLAIT_LOCK_INIT { 0, 0, { 0, 0, 0 }, 0, 0, 0, 0 }
+
+/* Make a free lock. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. ENOSPC: the arena's table of
+ * participants is full. */
+PLAIT_API int plait_lock_init(plait_lock_t *lock, unsigned flags);
+
+/* End the lock's life. EBUSY, and nothing done: it is held. */
+PLAIT_API int plait_lock_fini(plait_lock_t *lock);
+
+/*
+ * Acquire the lock, waiting until the deadline. Returns
+ *   0                the caller holds it
+ *   EOWNERDEAD       the caller holds it, and its last holder died (shared); wins over ETIMEDOUT
+ *   ETIMEDOUT        not acquired by the deadline; with PLAIT_NOW: held by somebody
+ *   ECANCELED        the caller's cancel token was set before the lock became free
+ *   EDEADLK          the caller holds it already (shared; a private one waits)
+ *   ENOTRECOVERABLE  a dead holder's lock was released without plait_lock_consistent (shared)
+ *   EOVERFLOW        the caller holds 1,900 shared locks: the kernel watches over no more (shared)
+ *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)
+ * Not a cancellation point of pthreads; not for signal handlers.
+ */
+PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
+
+/*
+ * Release the lock, and wake one sleeper. EPERM, and nothing done: the lock is not held, or (shared) not by
+ * the caller.
+ */
+PLAIT_INLINE int plait_lock_release(plait_lock_t *lock);
+
+/*
+ * Declare the guarded data good again after EOWNERDEAD. EINVAL: the lock is not inconsistent. EPERM: the
+ * caller does not hold it.
+ */
+PLAIT_API int plait_lock_consistent(plait_lock_t *lock);
+
+/* Is it held by anybody? True only for the instant of the look. */
+PLAIT_API bool plait_lock_is_locked(const plait_lock_t *lock);
+
+/* What the inlined calls fall back to: the same contracts. Not to be called directly. */
+PLAIT_API int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline);
+PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
+
+/* Non-zero while something (debug mode, tracing) wants to see every call: the inlined paths then step aside. */
+extern PLAIT_API uint32_t plait_hooks;
+
+#ifndef PLAIT_NO_INLINE
+PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
+{
+    uint32_t unheld = 0;
+
+    if (__builtin_expect(plait_hooks == 0, 1) &&
+        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &unheld, 1u, 0, __ATOMIC_ACQUIRE,
+                                                     __ATOMIC_RELAXED), 1))
+        return 0;
+    return plait_lock_acquire_slow(lock, deadline);
+}
+
+PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
+{
+    uint32_t held = 1;
+
+    if (__builtin_expect(plait_hooks == 0, 1) &&
+        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
+                                                     __ATOMIC_RELAXED), 1))
+        return 0;
+    return plait_lock_release_slow(lock);
+}
+#endif
+
+PLAIT_END_DECLS
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/* Process: a function or a program that runs in a process of its own. */
+#ifndef PLAIT_PROCESS_H
+#define PLAIT_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include <plait/export.h>
+#include <plait/time.h>
+
+PLAIT_BEGIN_DECLS
+
+/*
+ * plait_process_t - a handle on a process: made, started once, ended by itself or by a signal.
+ *
+ *     int sell(const void *arg, size_t size)        // in the new process; its result is the exit code
+ *     {
+ *         const struct order *order = arg;          // a copy of what was given
+ *         ...
+ *         return 0;
+ *     }
+ *
+ *     plait_process_t *p;
+ *     int code;
+ *     plait_process_new(&p, &(struct plait_process_opts){ .target = sell, .arg = &order, .arg_size = sizeof order });
+ *     plait_process_start(p);
+ *     plait_process_join(p, PLAIT_FOREVER);
+ *     plait_process_exitcode(p, &code);             // 0 to 255, or -9 if it was killed by signal 9
+ *     plait_process_free(p);
+ *
+ * It is forked from the nursery (plait/init.h), so it sees the program's memory as it was when the nursery was
+ * made, not as it is now; what it needs comes in `arg` and in arenas, whose references (plait_ref_t) it can open. The target may be any
+ * function, static ones included, of the program or of a library it has loaded, also one loaded later.
+ * Standard streams are the program's own; other descriptors are not passed on.
+ *
+ * Nothing of this touches SIGCHLD or the program's own children: its waitpid(-1) never sees these processes, and
+ * works undisturbed. No zombie is left, whether they are joined or not. A daemon process (the default is not) is killed when the program
+ * ends, however it ends; exit() waits for the others. A program that is itself killed takes its
+ * daemons along and leaves the others running.
+ */
+typedef struct plait_process plait_process_t;
+
+/* Options of plait_process_new; zero is the default of each. Either target or program. */
+struct plait_process_opts {
+    int (*target)(const void *arg, size_t arg_size);
+    const void *arg;      /* copied at start; the target finds it aligned to 16 */
+    size_t arg_size;      /* bytes, up to 64 MiB */
+    const char *program;  /* looked up in PATH unless it contains '/'; copied */
+    char *const *argv;    /* NULL-terminated, argv[0] included; NULL: the program alone; copied */
+    const char *name;     /* NULL: "plait-N"; shown by ps for a target; copied */
+    bool daemon;
+};
+
+/* Make a process that does not run yet. EINVAL: neither or both of target and program, or too large an arg. ENOMEM. */
+PLAIT_API int plait_process_new_sized(plait_process_t **process_out, const struct plait_process_opts *opts,
+                                      size_t opts_size);
+
+PLAIT_INLINE_ALWAYS int plait_process_new(plait_process_t **process_out, const struct plait_process_opts *opts)
+{
+    return plait_process_new_sized(process_out, opts, sizeof(struct plait_process_opts));
+}
+
+/*
+ * Start it; returns when it exists. EBUSY: started before. ENOENT, EACCES, ENOEXEC...: the program cannot be
+ * executed, for exec's own reason. EINVAL: the target lies in no loaded module. EAGAIN, ENOMEM: the system makes
+ * no more processes. EOWNERDEAD: the nursery was killed.
+ */
+PLAIT_API int plait_process_start(plait_process_t *process);
+
+/*
+ * Wait until it has ended. May be called any number of times, by anyone. ETIMEDOUT: it still runs. EINVAL: it was never
+ * started. ECANCELED: the caller's cancel token was set. EOWNERDEAD: it has ended, but the nursery was
+ * killed before it could tell how.
+ */
+PLAIT_API int plait_process_join(plait_process_t *process, plait_time_t deadline);
+
+/* Started and not yet ended? */
+PLAIT_API bool plait_process_is_alive(const plait_process_t *process);
+
+/*
+ * How it ended: *code_out is the exit code (0 to 255) or minus the number of the signal. EBUSY: it still runs. EINVAL: never
+ * started. EOWNERDEAD: ended, but how is not known.
+ */
+PLAIT_API int plait_process_exitcode(const plait_process_t *process, int *code_out);
+
+/* Its process number; 0 before the start. */
+PLAIT_API pid_t plait_process_pid(const plait_process_t *process);
+
+/* Its name; lives as long as the handle. */
+PLAIT_API const char *plait_process_name(const plait_process_t *process);
+
+/*
+ * Send it SIGTERM, SIGKILL, or any signal: never to another process that got the same number later. ESRCH: it has ended
+ * or never started. EINVAL: no such signal.
+ */
+PLAIT_API int plait_process_terminate(plait_process_t *process);
+PLAIT_API int plait_process_kill(plait_process_t *process);
+PLAIT_API int plait_process_signal(plait_process_t *process, int signal);
+
+/*
+ * A descriptor that becomes readable when the process has ended, for anyone's poll; owned by the handle, not to be read or closed.
+ * ENOSYS: the kernel has no pidfd. EINVAL: not started.
+ */
+PLAIT_API int plait_process_sentinel(const plait_process_t *process, int *fd_out);
+
+/* Drop the handle; NULL is allowed. A running process runs on and is reaped all the same. Always 0. */
+PLAIT_API int plait_process_free(plait_process_t *process);
+
+PLAIT_END_DECLS
+
+#endif
