@@ -16,6 +16,7 @@
 #include "base/atomic.h"
 #include "base/options.h"
 #include "base/tls.h"
+#include "exec/finish.h"
 
 /*
  * How it works
@@ -76,7 +77,7 @@ static uint32_t caller_counts(void)
     return current && !current->daemon ? 1 : 0;
 }
 
-static void wait_for_unfinished(void)
+void plait__threads_finish(void)
 {
     if (unfinished_pid != getpid())
         return;
@@ -98,11 +99,17 @@ static void forget_after_fork(void)
         current->pid = unfinished_pid;
 }
 
+void plait__thread_forget(void)
+{
+    current = NULL;
+    store_relaxed(&unfinished, 0);
+}
+
 static void exit_register(void)
 {
     unfinished_pid = getpid();
     pthread_atfork(NULL, NULL, forget_after_fork);
-    atexit(wait_for_unfinished);
+    atexit(plait__threads_finish);
 }
 
 static void finished(void)
