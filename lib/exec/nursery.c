@@ -100,7 +100,7 @@ static pid_t clone_nursery(struct plait__page *page, const int sockets[2], bool 
     pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
     if (pid == 0) {
         current = NULL;
-        pthread_mutex_init(&lock, NULL);
+        pthread_mutex_unlock(&lock); /* held by the caller, of whom this is the copy */
         plait__nursery_main(page, sockets[1], threads);
     }
     int err = errno;
