@@ -381,8 +381,9 @@ static void pool_terminated_cancels_and_stops(void **state)
     assert_int_equal(plait_pool_terminate(pool), 0);
     assert_int_equal(plait_pool_join(pool, plait_after(30)), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(plait_future_get(running[i], NULL, NULL, PLAIT_FOREVER),
-                         backend == PLAIT_THREADS ? EINTR : ECANCELED);
+        /* A process may hear that it should stop in the instant before it is killed. */
+        int err = plait_future_get(running[i], NULL, NULL, PLAIT_FOREVER);
+        assert_true(err == EINTR || (err == ECANCELED && backend == PLAIT_PROCESSES));
         plait_future_free(running[i]);
     }
     for (int i = 0; i < 20; i++) {
@@ -452,7 +453,7 @@ static void callbacks_are_called_in_order_and_may_free(void **state)
     plait_future_t *future = submit(pool, stay_at_gate, NULL, 0);
     assert_int_equal(plait_future_on_done(future, hear, (void *)1), 0);
     assert_int_equal(plait_future_on_done(future, hear, (void *)2), 0);
-    assert_int_equal(heard.count, 0);
+    assert_int_equal(__atomic_load_n(&heard.count, __ATOMIC_ACQUIRE), 0);
     open_gate();
     await(&heard.count, 2, 0);
     assert_int_equal(plait_future_on_done(future, free_it, (void *)3), 0);
@@ -663,9 +664,11 @@ static void worker_killed_fails_only_its_task(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(plait_pool_apply(pool, die, &signal, sizeof signal, NULL, NULL, PLAIT_FOREVER), EOWNERDEAD);
     plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, PLAIT_FOREVER);
+    plait_pool_close(pool);
+    plait_pool_join(pool, PLAIT_FOREVER);
     plait_pool_worker(pool, 0, &worker);
     restarts = worker.restarts;
-    unmake(pool);
+    plait_pool_free(pool);
     assert_int_equal(restarts, 3);
 }
 

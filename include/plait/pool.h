@@ -85,7 +85,7 @@ PLAIT_API int plait_pool_close(plait_pool_t *pool);
 
 /*
  * Stop: close, cancel what is queued, ask what runs to stop; worker processes are killed (their tasks
- * fail with ECANCELED), worker threads end when their task has returned. Always 0.
+ * fail with ECANCELED, unless they end in that instant), worker threads end when their task has returned. Always 0.
  */
 PLAIT_API int plait_pool_terminate(plait_pool_t *pool);
 

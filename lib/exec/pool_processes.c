@@ -377,11 +377,15 @@ static void collect_finished(struct pool *pool)
 
     while (offset && !casptr_acqrel(&pool->shared->finished, &offset, 0))
         ;
+    if (!offset)
+        return;
+    pthread_mutex_lock(&pool->lock);
     while (offset) {
         struct plait__pool_record *record = plait__at(pool->base, offset);
         offset = record->next;
         make_due((struct task *)(uintptr_t)record->owner, &due);
     }
+    pthread_mutex_unlock(&pool->lock);
     deliver(due);
 }
 
@@ -627,11 +631,11 @@ static void terminate(struct plait_pool *front)
     struct pool *pool = (struct pool *)front;
     struct task *held, *next;
 
-    store_release(&pool->shared->stop, 1);
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < front->workers; i++)
         if (pool->workers[i].runs)
             plait__child_signal(&pool->workers[i].child, SIGKILL);
+    store_release(&pool->shared->stop, 1);
     held = hold_pending(pool);
     pthread_mutex_unlock(&pool->lock);
     for (; held; held = next) {

@@ -58,6 +58,8 @@ struct pool {
 
 static PLAIT_TLS struct worker *current;
 
+static const char terminated[] = "the pool was terminated";
+
 /* ---- Running ------------------------------------------------------------------------------ */
 
 static int give_room(struct plait_task *task, size_t size, void **room_out)
@@ -125,7 +127,9 @@ static void *work(void *arg)
     current = worker;
     plait__pool_enter(&worker->pool->front);
     while (plait_queue_get(worker->pool->queue, &task, PLAIT_FOREVER) == 0) {
-        if (plait__task_claim(&task->word, worker->number))
+        if (load_acquire(&worker->pool->stop))
+            plait__future_settle(&task->future, ECANCELED, terminated);
+        else if (plait__task_claim(&task->word, worker->number))
             run(worker, task);
         plait__future_unreference(&task->future);
     }
@@ -136,7 +140,8 @@ static bool help(plait_future_t *future)
 {
     struct task *task = (struct task *)future;
 
-    if (!plait__pool_is_inside(future->pool) || !plait__task_claim(&task->word, current->number))
+    if (!plait__pool_is_inside(future->pool) || load_acquire(&current->pool->stop) ||
+        !plait__task_claim(&task->word, current->number))
         return false;
     run(current, task);
     return true;
@@ -190,7 +195,7 @@ static void terminate(struct plait_pool *front)
     store_release(&pool->stop, 1);
     plait_queue_close(pool->queue);
     while (plait_queue_get(pool->queue, &task, PLAIT_NOW) == 0) {
-        plait__future_settle(&task->future, ECANCELED, "the pool was terminated");
+        plait__future_settle(&task->future, ECANCELED, terminated);
         plait__future_unreference(&task->future);
     }
     plait_cancel_bind(token);

@@ -131,7 +131,8 @@ static void serve(uint64_t entry)
      * Should the change come between the look and the claim, the task merely starts earlier. */
     if (load_acquire(&record->generation) != (entry & GENERATION_MASK))
         return;
-    if (!plait__task_claim(&record->word, self.number))
+    /* A pool that was told to stop has its pending tasks cancelled by who told it. */
+    if (load_acquire(&self.shared->stop) || !plait__task_claim(&record->word, self.number))
         return;
     store_release(&self.slot->state, SLOT_BUSY);
     code = run(record, &task);
