@@ -92,7 +92,9 @@ static int look_around(const void *arg, size_t size)
     shared->values[1] = action.sa_handler == SIG_DFL;
     sigaction(SIGINT, NULL, &action);
     shared->values[2] = action.sa_handler == SIG_DFL;
-    shared->values[3] = count_descriptors();
+    shared->values[3] = 0;
+    for (int fd = 0; fd < 100; fd++)
+        shared->values[3] += fcntl(fd, F_GETFD) >= 0;
     shared->values[4] = getenv("PLAIT_TEST") ? atoi(getenv("PLAIT_TEST")) : -1;
     prctl(PR_GET_NAME, name);
     shared->values[5] = strcmp(name, "looker") == 0;
@@ -627,7 +629,7 @@ static int start_with_threads(void)
 
 static void nursery_made_late_by_a_threaded_program_works(void **state)
 {
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 5; i++) {
         int status = as_program(start_with_threads);
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), 0);

@@ -333,9 +333,9 @@ static void leave_daemon_running(void)
 static void exit_in_thread(void)
 {
     plait_thread_t *thread;
+    leave_one_running();
     plait_thread_new(&thread, &(struct plait_thread_opts){ .target = exit_from_thread });
     plait_thread_start(thread);
-    leave_one_running();
     pause();
 }
 

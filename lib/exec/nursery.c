@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -66,15 +67,31 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct plait__nursery *current; /* guarded by lock */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+/* With the lock held. */
+static void unreference(struct plait__nursery *nursery)
+{
+    if (--nursery->references)
+        return;
+    if (nursery->owner == getpid())
+        close(nursery->socket);
+    munmap(nursery->page, sizeof *nursery->page);
+    free(nursery->free);
+    free(nursery);
+}
+
 /* ---- Making one ------------------------------------------------------------------------- */
 
 /* A child, by fork or raw clone, starts without a nursery, and must not keep the parent's from seeing EOF. */
 static void forget_parents(void)
 {
+    struct plait__nursery *parents = current;
+
     pthread_mutex_init(&lock, NULL);
-    if (current)
-        close(current->socket);
     current = NULL;
+    if (!parents)
+        return;
+    close(parents->socket);
+    unreference(parents);
 }
 
 static void register_fork_handlers(void)
@@ -177,18 +194,6 @@ free:
 nursery:
     free(nursery);
     return err;
-}
-
-/* With the lock held. */
-static void unreference(struct plait__nursery *nursery)
-{
-    if (--nursery->references)
-        return;
-    if (nursery->owner == getpid())
-        close(nursery->socket);
-    munmap(nursery->page, sizeof *nursery->page);
-    free(nursery->free);
-    free(nursery);
 }
 
 /* With the lock held: a living nursery in `current`. */
@@ -390,13 +395,31 @@ static struct plait__record *record_of(const struct plait__child *child)
     return &child->nursery->page->records[child->record];
 }
 
+/* Without a pidfd: as /proc has it, "12 (name) Z ..."; init may be slow to reap, or never do it. */
+static bool is_gone_from_proc(pid_t pid)
+{
+    char path[32], line[256];
+    ssize_t got;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kill(pid, 0) != 0 && errno == ESRCH;
+    got = read(fd, line, sizeof line - 1);
+    close(fd);
+    line[got > 0 ? got : 0] = '\0';
+    const char *end = strrchr(line, ')');
+    return !end || end[1] == '\0' || end[2] == 'Z' || end[2] == 'X';
+}
+
 /* The nursery is dead: has the process ended? */
 static bool is_gone(const struct plait__child *child)
 {
     struct pollfd polled = { child->pidfd, POLLIN, 0 };
 
     if (child->pidfd < 0)
-        return kill(child->pid, 0) != 0 && errno == ESRCH;
+        return is_gone_from_proc(child->pid);
     return poll(&polled, 1, 0) > 0;
 }
 
@@ -454,7 +477,10 @@ int plait__child_signal(const struct plait__child *child, int signal)
         return 0;
     if (child->pidfd >= 0 && errno != ENOSYS)
         return errno;
-    /* Without a pidfd the nursery sends it, because it knows whether it has reaped the process. */
+    /* Without a pidfd the nursery sends it, because it knows whether it has reaped the process. If it is dead, this is
+     * the one place where a number may have been given again. */
+    if (!plait__nursery_is_alive(child->nursery))
+        return kill(child->pid, signal) == 0 ? 0 : errno;
     pthread_mutex_lock(&lock);
     err = child->nursery->owner == getpid()
               ? exchange(child->nursery, &request, NULL, 0, &reply, fds, &count)
