@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Probes of configure: compiler flags and the linker's version script.
+# Probes of configure: compiler flags, the linker's version script, kernel headers.
 
 # PLAIT_CFLAG(variable, flag...): append to the variable each flag that the compiler knows.
 # The positive form of a -Wno-x is probed, because gcc takes any unknown -Wno-x in silence.
@@ -35,4 +35,22 @@ AC_DEFUN([PLAIT_VERSION_SCRIPT], [
         LDFLAGS=$plait_save_LDFLAGS
         rm -f conftest.map
     ])
+])
+
+# PLAIT_KERNEL_HEADERS: a libc beside the system's own (musl-gcc) does not see the kernel's headers.
+# Give it those alone, through a folder of links; sets PLAIT_KERNEL_CPPFLAGS.
+AC_DEFUN([PLAIT_KERNEL_HEADERS], [
+    PLAIT_KERNEL_CPPFLAGS=
+    AC_CHECK_HEADER([linux/futex.h], [], [
+        plait_asm=/usr/include/`$CC -dumpmachine 2>/dev/null`/asm
+        AS_IF([test -d "$plait_asm"], [], [plait_asm=/usr/include/asm])
+        AS_IF([test -f /usr/include/linux/futex.h && test -d "$plait_asm"], [
+            rm -rf kernel-headers
+            AS_MKDIR_P([kernel-headers])
+            ln -s /usr/include/linux /usr/include/asm-generic "$plait_asm" kernel-headers/
+            PLAIT_KERNEL_CPPFLAGS='-idirafter $(abs_top_builddir)/kernel-headers'
+            AC_MSG_NOTICE([using the kernel headers of /usr/include])
+        ], [AC_MSG_ERROR([linux/futex.h is missing (Debian: linux-libc-dev)])])
+    ], [#include <stdint.h>])
+    AC_SUBST([PLAIT_KERNEL_CPPFLAGS])
 ])
