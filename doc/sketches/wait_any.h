@@ -18,9 +18,9 @@
 PLAIT_BEGIN_DECLS
 
 /*
- * An entry is an operation, the object it is done on, and where needed a buffer. plait_wait_any performs
- * exactly one of the entries, the first that it can, and leaves the objects of the others as they were: no
- * item is taken and put back, no permit set aside.
+ * An entry is an operation, the object it is done on, and where needed a buffer. plait_wait_any
+ * performs exactly one of the entries, the first that it can, and leaves the objects of the others
+ * as they were: no item is taken and put back, no permit set aside.
  *
  *     struct plait_wait_entry entry[] = {
  *         plait_any_event_wait(&shutting_down),
@@ -32,8 +32,8 @@ PLAIT_BEGIN_DECLS
  *     if (err == 0 && which == 1)
  *         serve(&order);
  *
- * Private and shared objects may be mixed; threads and fibers may call it. It waits for the objects' words, as
- * plait_wait_many does, and a descriptor costs one wait in the kernel beside it.
+ * Private and shared objects may be mixed; threads and fibers may call it. It waits for the
+ * objects' words, as plait_wait_many does, and a descriptor costs one wait in the kernel beside it.
  */
 
 /* Named as the calls are: PLAIT_QUEUE_GET is plait_queue_get. */
@@ -62,16 +62,16 @@ struct plait_wait_entry {
 #define PLAIT_WAIT_ANY_MAX 120
 
 /*
- * Wait until one of the entries can be performed, and perform it; where several can, that of the lowest index.
- * *index_out (may be NULL) receives its index. Returns what the operation returned, which need not be 0
- * (EPIPE from a closed queue, EOWNERDEAD from a lock that the caller now holds); or, with *index_out = count and nothing
- * performed:
+ * Wait until one of the entries can be performed, and perform it; where several can, that of the
+ * lowest index. *index_out (may be NULL) receives its index. Returns what the operation returned,
+ * which need not be 0 (EPIPE from a closed queue, EOWNERDEAD from a lock that the caller now
+ * holds); or, with *index_out = count and nothing performed:
  *   ETIMEDOUT  none by the deadline
  *   ECANCELED  the caller's cancel token was set first
  *   EINVAL     count is 0 or above PLAIT_WAIT_ANY_MAX, or an unknown operation
  */
-PLAIT_API int plait_wait_any(const struct plait_wait_entry *entries, size_t count, size_t *index_out,
-                             plait_time_t deadline);
+PLAIT_API int plait_wait_any(const struct plait_wait_entry *entries, size_t count,
+                             size_t *index_out, plait_time_t deadline);
 
 /* Make an entry; the compiler checks the types. */
 PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock)
@@ -94,7 +94,8 @@ PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_queue_get(plait_queue_t *q
     return (struct plait_wait_entry){ PLAIT_QUEUE_GET, -1, queue, item, 0 };
 }
 
-PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_queue_put(plait_queue_t *queue, const void *item)
+PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_queue_put(plait_queue_t *queue,
+                                                                const void *item)
 {
     return (struct plait_wait_entry){ PLAIT_QUEUE_PUT, -1, queue, (void *)item, 0 };
 }
@@ -104,7 +105,8 @@ PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_future_wait(plait_future_t
     return (struct plait_wait_entry){ PLAIT_FUTURE_WAIT, -1, future, NULL, 0 };
 }
 
-PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_thread_join(plait_thread_t *thread, void **result_out)
+PLAIT_INLINE_ALWAYS struct plait_wait_entry plait_any_thread_join(plait_thread_t *thread,
+                                                                  void **result_out)
 {
     return (struct plait_wait_entry){ PLAIT_THREAD_JOIN, -1, thread, (void *)result_out, 0 };
 }
