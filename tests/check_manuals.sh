@@ -35,20 +35,14 @@ while read -r name; do
     fail "$name is described and not declared"
 done <"$work/gone"
 
-# A display with a main is a complete program.
-for page in "$srcdir"/doc/*.[1-9]; do
-    awk -v stem="$work/$(basename "$page" | tr . _)_" '
-        /^\.Ed/ { if (text ~ /int main\(/) { count++; file = stem count ".c"; printf "%s", text > file; close(file) } on = 0 }
-        on { gsub(/\\-/, "-"); gsub(/\\e/, "\\"); sub(/^\\&/, ""); text = text $0 "\n" }
-        /^\.Bd -literal/ { on = 1; text = "" }' "$page"
-done
+sh "$srcdir/tests/support/manual_programs.sh" "$work" "$srcdir"/doc/*.[1-9]
 programs=0
-for program in "$work"/*.c; do
+for program in "$work"/manual_*.c; do
     [ -e "$program" ] || { fail "no complete program in any page"; break; }
     programs=$((programs + 1))
     # shellcheck disable=SC2086 # $CC and $CFLAGS are words
     $CC $CFLAGS -std=c11 -Wall -Wextra -Werror -I"$srcdir/include" \
-        -c -o "$work/program.o" "$program" || fail "example of $(basename "$program" | sed 's/_[0-9]*\.c$//')"
+        -c -o "$work/program.o" "$program" || fail "$(basename "$program") does not compile"
 done
 
 echo "$(wc -l <"$work/declared") functions, $programs programs, $failed failures"
