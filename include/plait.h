@@ -6,5 +6,13 @@
 #include <plait/export.h>
 #include <plait/version.h>
 #include <plait/error.h>
+#include <plait/time.h>
+#include <plait/wait.h>
+#include <plait/cancel.h>
+#include <plait/lock.h>
+#include <plait/sem.h>
+#include <plait/event.h>
+#include <plait/cond.h>
+#include <plait/arena.h>
 
 #endif

@@ -78,6 +78,7 @@ struct plait_arena_opts {
 PLAIT_API int plait_arena_new_sized(plait_arena_t **arena_out, const struct plait_arena_opts *opts,
                                     size_t opts_size);
 
+PLAIT_API int plait_arena_new(plait_arena_t **arena_out, const struct plait_arena_opts *opts);
 PLAIT_INLINE_ALWAYS int plait_arena_new(plait_arena_t **arena_out, const struct plait_arena_opts *opts)
 {
     return plait_arena_new_sized(arena_out, opts, sizeof(struct plait_arena_opts));

@@ -49,7 +49,7 @@ typedef struct plait_cond {
     uint64_t head, tail; /* guarded by guard: the waiters in order: addresses, or participants' slots */
     uint32_t mode;       /* const after init: flags */
     uint32_t notified;   /* guarded by guard: shared: waiters notified that have not yet returned */
-    uint64_t spare;
+    uint64_t arrivals;   /* guarded by guard: waiters so far; each one's number is its place in the order */
 } plait_cond_t;
 
 #define PLAIT_COND_INIT { PLAIT_LOCK_INIT, 0, 0, 0, 0, 0 }

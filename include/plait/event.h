@@ -52,13 +52,13 @@ PLAIT_API int plait_event_set(plait_event_t *event);
 PLAIT_API int plait_event_clear(plait_event_t *event);
 
 /* Is it set? True or false at the instant of the look; an acquire load. */
-PLAIT_INLINE bool plait_event_is_set(const plait_event_t *event);
+PLAIT_API bool plait_event_is_set(const plait_event_t *event);
 
 /*
  * Wait until it is set. 0: it is, or was at some moment since the call began. ETIMEDOUT: not by the deadline.
  * ECANCELED: the caller's cancel token was set first.
  */
-PLAIT_INLINE int plait_event_wait(plait_event_t *event, plait_time_t deadline);
+PLAIT_API int plait_event_wait(plait_event_t *event, plait_time_t deadline);
 
 /* What the inlined wait falls back to: the same contract. Not to be called directly. */
 PLAIT_API int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline);

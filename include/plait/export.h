@@ -26,6 +26,9 @@
  *
  * PLAIT_NO_INLINE leaves the prototypes alone. A program may define it; under ThreadSanitizer it is
  * defined here, so that all goes through functions in the library, where the annotations are.
+ *
+ * PLAIT_INLINE_ALWAYS is for the constructors with options: their bodies pass on the size of the options
+ * as the program was compiled with it, so they are inlined even at -O0 and whatever PLAIT_NO_INLINE says.
  */
 
 #define PLAIT_API __attribute__((__visibility__("default")))
@@ -41,11 +44,13 @@
 #if defined(PLAIT_EMIT_INLINES)
 #undef PLAIT_NO_INLINE
 #define PLAIT_INLINE PLAIT_API
+#define PLAIT_INLINE_ALWAYS PLAIT_API
 #else
 #if defined(PLAIT_UNDER_TSAN) && !defined(PLAIT_NO_INLINE)
 #define PLAIT_NO_INLINE 1
 #endif
 #define PLAIT_INLINE extern __inline__ __attribute__((__gnu_inline__))
+#define PLAIT_INLINE_ALWAYS extern __inline__ __attribute__((__gnu_inline__, __always_inline__))
 #endif
 
 #if defined(__cplusplus)

@@ -74,13 +74,13 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)
  * Not a cancellation point of pthreads; not for signal handlers.
  */
-PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
+PLAIT_API int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
 
 /*
  * Release the lock, and wake one sleeper. EPERM, and nothing done: the lock is not held, or (shared) not by
  * the caller.
  */
-PLAIT_INLINE int plait_lock_release(plait_lock_t *lock);
+PLAIT_API int plait_lock_release(plait_lock_t *lock);
 
 /*
  * Declare the guarded data good again after EOWNERDEAD. EINVAL: the lock is not inconsistent. EPERM: the

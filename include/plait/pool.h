@@ -47,6 +47,7 @@ struct plait_pool_opts {
 /* Make a pool and start its workers. EINVAL: absurd options. EAGAIN, ENOMEM, ENOSPC: what the system refused. */
 PLAIT_API int plait_pool_new_sized(plait_pool_t **pool_out, const struct plait_pool_opts *opts, size_t opts_size);
 
+PLAIT_API int plait_pool_new(plait_pool_t **pool_out, const struct plait_pool_opts *opts);
 PLAIT_INLINE_ALWAYS int plait_pool_new(plait_pool_t **pool_out, const struct plait_pool_opts *opts)
 {
     return plait_pool_new_sized(pool_out, opts, sizeof(struct plait_pool_opts));

@@ -57,6 +57,7 @@ struct plait_process_opts {
 PLAIT_API int plait_process_new_sized(plait_process_t **process_out, const struct plait_process_opts *opts,
                                       size_t opts_size);
 
+PLAIT_API int plait_process_new(plait_process_t **process_out, const struct plait_process_opts *opts);
 PLAIT_INLINE_ALWAYS int plait_process_new(plait_process_t **process_out, const struct plait_process_opts *opts)
 {
     return plait_process_new_sized(process_out, opts, sizeof(struct plait_process_opts));

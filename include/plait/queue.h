@@ -52,6 +52,7 @@ struct plait_queue_opts {
 PLAIT_API int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts,
                                     size_t opts_size);
 
+PLAIT_API int plait_queue_new(plait_queue_t **queue_out, const struct plait_queue_opts *opts);
 PLAIT_INLINE_ALWAYS int plait_queue_new(plait_queue_t **queue_out, const struct plait_queue_opts *opts)
 {
     return plait_queue_new_sized(queue_out, opts, sizeof(struct plait_queue_opts));

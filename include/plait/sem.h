@@ -63,13 +63,13 @@ PLAIT_API int plait_sem_fini(plait_sem_t *sem);
  *   ECANCELED  the caller's cancel token was set first; nothing taken
  *   EINVAL     count is 0, or more than there can ever be
  */
-PLAIT_INLINE int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
+PLAIT_API int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
 
 /*
  * Give `count` permits back, or the first time, and wake as many sleepers as they may serve. EOVERFLOW, and nothing
  * done: the value would rise above the bound. EINVAL: count is 0.
  */
-PLAIT_INLINE int plait_sem_release(plait_sem_t *sem, unsigned count);
+PLAIT_API int plait_sem_release(plait_sem_t *sem, unsigned count);
 
 /* The number of permits at the instant of the look. */
 PLAIT_API unsigned plait_sem_value(const plait_sem_t *sem);

@@ -43,6 +43,7 @@ struct plait_thread_opts {
 PLAIT_API int plait_thread_new_sized(plait_thread_t **thread_out, const struct plait_thread_opts *opts,
                                      size_t opts_size);
 
+PLAIT_API int plait_thread_new(plait_thread_t **thread_out, const struct plait_thread_opts *opts);
 PLAIT_INLINE_ALWAYS int plait_thread_new(plait_thread_t **thread_out, const struct plait_thread_opts *opts)
 {
     return plait_thread_new_sized(thread_out, opts, sizeof(struct plait_thread_opts));

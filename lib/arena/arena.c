@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: the process keeps a list of its arenas, one entry for each mapping, however many handles there are. A
+ * mutex of libc guards it; fork handlers hold it over a fork, so that a child finds it whole.
+ *
+ * Closing is logical: at the last handle the file is left (and its name removed, if nobody else is there), but the mapping
+ * stays until the last thread of this process that takes part has left, because the life words of the threads are in
+ * their robust lists, and a hole in such a list would break the thread's other locks. The entry stays as long.
+ */
+#include <plait/arena.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "arena/member.h"
+#include "arena/open.h"
+#include "base/options.h"
+
+static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
+static struct plait_arena *arenas; /* guarded by registry */
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&registry);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&registry);
+}
+
+/* The child has its parent's arenas, but none of the threads that take part; and uses named ones in its own right. */
+static void after_fork_in_child(void)
+{
+    for (struct plait_arena *a = arenas; a; a = a->next) {
+        a->members = 0;
+        plait__open_again_in_child(a);
+    }
+    pthread_mutex_unlock(&registry);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
+static void lock_registry(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, watch_forks);
+    pthread_mutex_lock(&registry);
+}
+
+static void unlock_registry(void)
+{
+    pthread_mutex_unlock(&registry);
+}
+
+/* Take an entry out and free it, if nothing holds it any more. */
+static void drop_if_unused(struct plait_arena *arena)
+{
+    struct plait_arena **link = &arenas;
+
+    if (arena->handles || arena->members)
+        return;
+    while (*link != arena)
+        link = &(*link)->next;
+    *link = arena->next;
+    plait__open_unmap(arena);
+    free(arena);
+}
+
+struct plait_arena *plait__arena_find(const void *address, size_t size)
+{
+    struct plait_arena *a;
+
+    lock_registry();
+    for (a = arenas; a; a = a->next) {
+        uintptr_t distance = (uintptr_t)address - (uintptr_t)a->base;
+
+        if ((uintptr_t)address >= (uintptr_t)a->base && distance < a->limit && size <= a->limit - distance)
+            break;
+    }
+    unlock_registry();
+    return a;
+}
+
+static struct plait_arena *find_id(uint64_t id)
+{
+    struct plait_arena *a = arenas;
+
+    while (a && !(a->id == id && a->handles))
+        a = a->next;
+    return a;
+}
+
+plait_arena_t *plait__arena_by_id(uint64_t id)
+{
+    struct plait_arena *a;
+
+    lock_registry();
+    a = find_id(id);
+    unlock_registry();
+    return a;
+}
+
+/* Make a handle out of what was opened: on the mapping that we have, or a new entry. With the registry locked. */
+static int enter(struct plait_arena *opened, struct plait_arena **arena_out)
+{
+    struct plait_arena *a = find_id(opened->id);
+
+    if (a && a->kind == opened->kind) {
+        plait__open_drop(opened);
+        a->handles++;
+        *arena_out = a;
+        return 0;
+    }
+    a = malloc(sizeof *a);
+    if (!a)
+        return ENOMEM;
+    *a = *opened;
+    a->handles = 1;
+    a->members = 0;
+    a->next = arenas;
+    arenas = a;
+    *arena_out = a;
+    return 0;
+}
+
+int plait_arena_new_sized(plait_arena_t **arena_out, const struct plait_arena_opts *opts, size_t opts_size)
+{
+    struct plait_arena opened = { .fd = -1 };
+    struct plait_arena_opts o;
+    int err = plait__options_read(&o, sizeof o, opts, opts_size);
+
+    *arena_out = NULL;
+    if (err || o.open > PLAIT_OPEN || (o.memory && o.name) || (!o.memory && o.memory_size))
+        return EINVAL;
+    lock_registry();
+    if (o.memory) {
+        opened.kind = PLAIT__ARENA_OWN_MEMORY;
+        err = plait__open_memory(&o, &opened);
+    } else if (o.name) {
+        opened.kind = PLAIT__ARENA_NAMED;
+        err = plait__open_named(&o, &opened);
+    } else {
+        opened.kind = PLAIT__ARENA_MEMFD;
+        err = plait__open_anonymous(&o, &opened);
+    }
+    if (err == 0) {
+        err = enter(&opened, arena_out);
+        if (err) {
+            plait__open_leave(&opened);
+            plait__open_unmap(&opened);
+        }
+    }
+    unlock_registry();
+    return err;
+}
+
+int plait__arena_attach_fd(int fd, plait_arena_t **arena_out)
+{
+    struct plait_arena opened = { .fd = -1, .kind = PLAIT__ARENA_MEMFD };
+    int err;
+
+    lock_registry();
+    err = plait__open_fd(fd, &opened);
+    if (err == 0) {
+        err = enter(&opened, arena_out);
+        if (err) {
+            plait__open_leave(&opened);
+            plait__open_unmap(&opened);
+        }
+    }
+    unlock_registry();
+    return err;
+}
+
+int plait__arena_fd(const plait_arena_t *arena)
+{
+    return arena->fd;
+}
+
+int plait_arena_free(plait_arena_t *arena)
+{
+    if (!arena)
+        return 0;
+    if (arena->handles == 1) {
+        /* Our own life word is the one lock that we may have there. */
+        plait__member_leave(arena->base);
+        if (plait__robust_holds_within(arena->base, arena->limit))
+            return EBUSY;
+    }
+    lock_registry();
+    if (--arena->handles == 0)
+        plait__open_leave(arena);
+    drop_if_unused(arena);
+    unlock_registry();
+    return 0;
+}
+
+plait_arena_t *plait_arena_of(const void *address)
+{
+    struct plait_arena *a = plait__arena_find(address, 1);
+
+    return a && a->handles ? a : NULL;
+}
+
+void plait__arena_member_joined(struct plait_arena *arena)
+{
+    lock_registry();
+    arena->members++;
+    unlock_registry();
+}
+
+void plait__arena_member_left(struct plait_arena *arena)
+{
+    lock_registry();
+    arena->members--;
+    drop_if_unused(arena);
+    unlock_registry();
+}
+
+int plait_arena_unlink(const char *name)
+{
+    char *file;
+    int err = plait__arena_file_name(name, &file);
+
+    if (err)
+        return err;
+    if (shm_unlink(file) != 0)
+        err = errno;
+    free(file);
+    return err;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* What lies in an arena's memory: header, participants' table, heap. */
+#ifndef PLAIT_ARENA_LAYOUT_H
+#define PLAIT_ARENA_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <plait/lock.h>
+
+#include "wait/robust.h"
+
+/*
+ *   0                header
+ *   slots_offset     participants' table: `participants` slots of 128 bytes
+ *   heap_offset      blocks, one after the other, up to `top`
+ *   limit            the end of the address space set aside
+ *
+ * All places are offsets from the header. Integers are of the machine's own byte order and size; a foreign machine's
+ * arena fails the checks.
+ */
+#define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
+enum {
+    PLAIT__ARENA_VERSION = 1,
+    PLAIT__ARENA_CLASSES = 160,
+    PLAIT__ARENA_NAME_SIZE = 64,
+    PLAIT__BLOCK_UNIT = 64
+};
+
+/* Bits of header.flags. */
+enum {
+    PLAIT__ARENA_NO_LISTS = 1u << 0, /* made where the kernel keeps no robust lists */
+    PLAIT__ARENA_ANONYMOUS = 1u << 1
+};
+
+struct plait__arena_header {
+    /* Written once, by the maker, before `magic`; covered by `checksum`. */
+    uint64_t magic; /* atomic: released last (E1); 0: not finished */
+    uint32_t version;
+    uint32_t flags;
+    uint64_t id;
+    uint64_t limit;         /* bytes, a multiple of the page size */
+    uint64_t pid_namespace; /* inode of the namespace in which the TIDs in the locks mean something */
+    int32_t layout;         /* distance of a lock's word from its list entry: the libc's */
+    uint32_t participants;
+    uint64_t checksum;      /* of the fields from version to participants */
+
+    plait_lock_t lock; /* guards the rest of the header, the blocks' headers and the names */
+    uint64_t reserved; /* bytes from the start for which the system has set memory aside */
+    uint64_t top;      /* where the heap ends; everything below is blocks */
+    uint64_t used;     /* bytes in blocks that are in use: a cache */
+    uint64_t names;    /* offset of the first name record, 0: none */
+
+    /* An allocation or release under way: what repair needs to finish or undo it (alloc.c). */
+    uint64_t pending_block; /* 0: none */
+    uint64_t pending_place; /* offset of the variable that is to hold it, 0: none */
+    uint32_t pending_free;  /* the block is being released, not allocated */
+    uint32_t slots_high;    /* atomic: no slot from here on was ever used; only grows */
+
+    uint64_t free_lists[PLAIT__ARENA_CLASSES]; /* offsets of free blocks by class: a cache */
+};
+
+/* A block is 16 bytes of this, ending on a multiple of 64, and the memory that is given out. */
+struct plait__block {
+    uint32_t check;     /* block_check() of its offset and class */
+    uint16_t class;     /* const: its size */
+    uint16_t state;     /* enum plait__block_state: the truth, of which the free lists are a cache */
+    uint64_t next_free; /* guarded by lock: the next in its free list, while free */
+};
+
+enum plait__block_state {
+    PLAIT__BLOCK_USED = 0x55,
+    PLAIT__BLOCK_FREE = 0xf2,
+    PLAIT__BLOCK_FREE_HOLE = 0xf8 /* free, and its whole pages were given back to the system */
+};
+
+struct plait__name_record {
+    uint64_t next;   /* guarded by lock: offset, 0: the last */
+    uint64_t target; /* guarded by lock: offset; 0: the record is free */
+    char name[PLAIT__ARENA_NAME_SIZE];
+};
+
+/*
+ * A slot of the participants' table: a thread that takes part. Its life word is a robust lock that the thread holds until
+ * it leaves: claiming the slot and stamping it with an owner that the kernel watches is one instruction.
+ */
+struct plait__slot {
+    plait_lock_t life;    /* claimed by its thread */
+    uint32_t generation;  /* owner only, read by others: how many threads had the slot */
+    uint32_t pid;         /* owner only */
+    uint64_t start_time;  /* owner only: of the thread, in clock ticks; 0: not known. For arenas without lists. */
+
+    /* What the thread waits for in a shared condition (sync/cond_shared.c). Guarded by that condition's guard. */
+    uint64_t cond;        /* offset of the condition whose queue the slot is in, 0: none */
+    uint32_t cond_next;   /* slot number + 1 of the next in the queue, 0: none */
+    uint32_t cond_state;  /* atomic: the word that the waiter sleeps on */
+    uint64_t cond_number; /* its place in the order of arrival */
+    uint32_t spare[10];
+};
+
+_Static_assert(sizeof(struct plait__slot) == 128, "part of the layout");
+_Static_assert(sizeof(struct plait__block) == 16, "part of the layout");
+
+static inline uint64_t plait__slots_offset(void)
+{
+    return (sizeof(struct plait__arena_header) + 127) / 128 * 128;
+}
+
+/* The heap starts 16 bytes before a multiple of 64, so that what blocks give out is aligned to 64. */
+static inline uint64_t plait__heap_offset(uint32_t participants)
+{
+    return plait__slots_offset() + (uint64_t)participants * sizeof(struct plait__slot) + PLAIT__BLOCK_UNIT -
+           sizeof(struct plait__block);
+}
+
+static inline void *plait__at(const void *base, uint64_t offset)
+{
+    return (char *)(uintptr_t)base + offset;
+}
+
+static inline uint64_t plait__offset_in(const void *base, const void *address)
+{
+    return (uint64_t)((const char *)address - (const char *)base);
+}
+
+/* The bits that a lock in this arena has in its mode, beside the caller's flags. */
+static inline uint32_t plait__lock_mode(const struct plait__arena_header *h)
+{
+    return h->flags & PLAIT__ARENA_NO_LISTS ? PLAIT__LOCK_NO_LIST : 0;
+}
+
+static inline struct plait__slot *plait__slot_at(const struct plait__arena_header *h, uint32_t number)
+{
+    return (struct plait__slot *)plait__at(h, plait__slots_offset()) + number;
+}
+
+#endif

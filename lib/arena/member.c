@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * A thread takes part in an arena by owning the life word of a slot, a robust lock, until it ends (or the arena is closed
+ * under it). The claim is one exchange of that word, which also says whose it is, so there is no moment at which a slot
+ * is taken by nobody. A slot whose owner died is free again, once it stands in no condition's queue (its life word alone
+ * says that it is dead; claiming it would bring the dead waiter back to life).
+ *
+ * Each thread keeps a list of its memberships, and in front of it a cache of the one used last. After a fork the child's
+ * copies are void: the memberships are the parent's. They are recognised by the fork epoch and dropped without a
+ * touch. At the end of the thread a destructor leaves all arenas; a thread that uses a shared object in a later
+ * destructor joins again and leaves again.
+ *
+ * The number of members keeps a closed arena mapped, because the life words are in the threads' robust lists.
+ */
+#include "arena/member.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "arena/arena.h"
+#include "base/atomic.h"
+#include "wait/membership.h"
+#include "wait/robust.h"
+
+struct membership {
+    struct membership *next;
+    struct plait_arena *arena;
+    struct plait__slot *slot;
+};
+
+/* All owner only. */
+PLAIT_TLS struct plait__member_cache plait__member_cache = { .epoch = PLAIT__EPOCH_NONE };
+static PLAIT_TLS struct membership *memberships;
+static PLAIT_TLS uint32_t memberships_epoch = PLAIT__EPOCH_NONE;
+
+static pthread_key_t at_thread_end;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static int key_error;
+
+static void leave(struct membership *m)
+{
+    plait__robust_release(&m->slot->life);
+    plait__arena_member_left(m->arena);
+    free(m);
+}
+
+static void leave_all(void *unused)
+{
+    (void)unused;
+    plait__member_cache.base = NULL;
+    if (memberships_epoch != plait__fork_epoch())
+        return;
+    while (memberships) {
+        struct membership *m = memberships;
+
+        memberships = m->next;
+        leave(m);
+    }
+}
+
+static void make_key(void)
+{
+    key_error = pthread_key_create(&at_thread_end, leave_all);
+}
+
+static int prepare_thread(void)
+{
+    pthread_once(&key_once, make_key);
+    if (key_error)
+        return ENOMEM;
+    if (memberships_epoch != plait__fork_epoch()) { /* a new thread, or a child with its parent's list */
+        memberships_epoch = plait__fork_epoch_renew();
+        memberships = NULL;
+    }
+    return pthread_setspecific(at_thread_end, &memberships) ? ENOMEM : 0;
+}
+
+/* Field 22 of /proc/TID/stat: when the thread was started, in clock ticks since boot; 0: there is none, or it is dead. */
+static uint64_t start_time_of(uint32_t tid, bool *known_out)
+{
+    char path[64], text[1024];
+    const char *p;
+    char state;
+    ssize_t n;
+    int fd;
+
+    *known_out = false;
+    snprintf(path, sizeof path, "/proc/%u/stat", tid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        *known_out = errno == ENOENT && access("/proc/self/stat", R_OK) == 0;
+        return 0;
+    }
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) {
+        *known_out = n == 0 || errno == ESRCH;
+        return 0;
+    }
+    text[n] = 0;
+    p = strrchr(text, ')'); /* the name may hold anything */
+    if (!p || sscanf(p, ") %c", &state) != 1)
+        return 0;
+    *known_out = true;
+    if (state == 'Z' || state == 'X' || state == 'x')
+        return 0;
+    for (int field = 2; field < 22 && p; field++)
+        p = strchr(p + 1, ' ');
+    return p ? strtoull(p, NULL, 10) : 0;
+}
+
+static bool thread_is_dead(uint32_t tid, uint64_t start_time)
+{
+    bool known;
+    uint64_t now = start_time_of(tid, &known);
+
+    return known && (now == 0 || (start_time && now != start_time));
+}
+
+bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
+{
+    struct plait__arena_header *h = plait__arena_header_of(lock, lock->arena_offset);
+    uint32_t high = load_acquire(&h->slots_high);
+
+    /* The newest slot of that TID tells when its thread started; none: it was killed before it could write it. */
+    for (uint32_t i = 0; i < high; i++) {
+        const struct plait__slot *slot = plait__slot_at(h, i);
+
+        if (plait__robust_owner(&slot->life) == tid)
+            return thread_is_dead(tid, load64_relaxed(&slot->start_time));
+    }
+    return thread_is_dead(tid, 0);
+}
+
+bool plait__slot_is_dead(const struct plait__slot *slot)
+{
+    uint32_t owner = plait__robust_owner(&slot->life);
+
+    if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || owner == 0)
+        return plait__robust_owner_died(&slot->life);
+    return thread_is_dead(owner, load64_relaxed(&slot->start_time));
+}
+
+/* Make sure that slots up to `number` are ready for use: a life word is made before the first claim, under the lock. */
+static int open_slot(struct plait__arena_header *h, uint32_t number)
+{
+    struct plait__slot *slot = plait__slot_at(h, number);
+    uint32_t high = load_acquire(&h->slots_high);
+
+    /* The bound is moved by exchange, without the lock, because taking it needs a slot. Two who race for
+     * the same number prepare it alike; only then is it offered. A life word that is already claimed has a mode. */
+    if (number < high)
+        return 0;
+    if (load_relaxed(&slot->life.mode) == 0)
+        plait__robust_init(&slot->life, PLAIT_SHARED | plait__lock_mode(h), plait__offset_in(h, &slot->life));
+    cas_acqrel(&h->slots_high, &high, number + 1);
+    return 0;
+}
+
+static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_out)
+{
+    for (uint32_t i = 0; i < h->participants; i++) {
+        struct plait__slot *slot = plait__slot_at(h, i);
+        bool was_dead;
+
+        open_slot(h, i);
+        if (load64_acquire(&slot->cond) != 0 || plait__robust_claim(&slot->life, &was_dead) != 0)
+            continue;
+        slot->generation++;
+        slot->pid = (uint32_t)getpid();
+        store64_relaxed(&slot->start_time, 0);
+        if (h->flags & PLAIT__ARENA_NO_LISTS) {
+            bool known;
+
+            store64_relaxed(&slot->start_time, start_time_of(plait__robust_tid(), &known));
+        }
+        *slot_out = slot;
+        return 0;
+    }
+    return ENOSPC;
+}
+
+int plait__member_join(const void *base, struct plait__slot **slot_out)
+{
+    struct plait_arena *arena;
+    struct membership *m;
+    int err = prepare_thread();
+
+    if (err)
+        return err;
+    for (m = memberships; m; m = m->next)
+        if (m->arena->base == base)
+            break;
+    if (!m) {
+        arena = plait__arena_find(base, 1);
+        if (!arena || arena->base != base)
+            return EINVAL;
+        if (plait__robust_list_works() == ((arena->base->flags & PLAIT__ARENA_NO_LISTS) != 0))
+            return ENOSYS;
+        m = malloc(sizeof *m);
+        if (!m)
+            return ENOMEM;
+        m->arena = arena;
+        err = claim_slot(arena->base, &m->slot);
+        if (err) {
+            free(m);
+            return err;
+        }
+        plait__arena_member_joined(arena);
+        m->next = memberships;
+        memberships = m;
+    }
+    plait__member_cache = (struct plait__member_cache){ plait__fork_epoch(), base, m->slot };
+    *slot_out = m->slot;
+    return 0;
+}
+
+void plait__member_leave(const void *base)
+{
+    struct membership **link = &memberships;
+
+    if (plait__member_cache.base == base)
+        plait__member_cache.base = NULL;
+    if (memberships_epoch != plait__fork_epoch())
+        return;
+    while (*link && (*link)->arena->base != base)
+        link = &(*link)->next;
+    if (*link) {
+        struct membership *m = *link;
+
+        *link = m->next;
+        leave(m);
+    }
+}
+
+int plait__shared_place(const void *object, unsigned flags, unsigned more_flags, uint64_t *offset_out)
+{
+    struct plait_arena *arena;
+
+    *offset_out = 0;
+    if (!object || (flags & ~(PLAIT_SHARED | more_flags)))
+        return EINVAL;
+    if (!(flags & PLAIT_SHARED))
+        return 0;
+    arena = plait__arena_find(object, 1);
+    if (!arena)
+        return EINVAL;
+    *offset_out = plait__offset_in(arena->base, object);
+    return plait__member_of(object, *offset_out);
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * Who has a named arena open holds a read lock on the file, an "open file description" lock (F_OFD_SETLK), which the kernel
+ * takes back when the last descriptor of that opening is gone, however its processes ended. So "does anybody use it?" is
+ * the question whether a write lock can be had, and needs no table, no process numbers and no time-out.
+ *
+ *     byte USERS    read lock: has it open.   write lock: knows that nobody else has
+ *     byte DOOR     write lock: is opening or closing it; waits for its turn
+ *
+ * Open: through the door; USERS for writing? then nobody is here: the file is new, unfinished, or left over from processes
+ * that were killed: make it afresh, and turn the lock into a read lock. If not, read lock and verify. Close: through the
+ * door; if USERS can be had for writing, remove the name. The door is also the kernel's to take back.
+ * A file whose name was removed between our open and the door is recognised by its link count, and we try again.
+ *
+ * A forked child shares its parent's opening; a fork handler gives it one of its own. Memory is
+ * laid out sparse up to the limit and reserved piece by piece (alloc.c).
+ */
+#include "arena/open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+
+#define DEFAULT_LIMIT ((size_t)1 << 30)
+enum {
+    DEFAULT_PARTICIPANTS = 1024,
+    MEMORY_MIN = 256 * 1024,
+    NAME_MAX_LENGTH = 200,
+    PID_BITS = 22,
+    FD_BITS = 18
+};
+
+/* Bytes far beyond the end of any file. */
+#define LOCK_USERS ((off_t)1 << 62)
+#define LOCK_DOOR (LOCK_USERS + 1)
+
+static int file_lock(int fd, off_t byte, short type, bool wait)
+{
+    struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+    while (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) != 0)
+        if (errno != EINTR)
+            return errno == EACCES ? EAGAIN : errno;
+    return 0;
+}
+
+static uint64_t page_round(uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    return (size + page - 1) / page * page;
+}
+
+/*
+ * Anonymous arenas carry in their number where a relative finds the maker's descriptor (ref.c): top bit 1, process and
+ * descriptor, and 23 random bits. Named ones are random.
+ */
+static uint64_t draw_id(int maker_fd)
+{
+    uint64_t id = 0;
+
+    while (getrandom(&id, sizeof id, 0) != sizeof id)
+        id ^= (uint64_t)plait_now() * 0x9e3779b97f4a7c15u;
+    if (maker_fd < 0)
+        return (id >> 1) | 1;
+    id &= ((uint64_t)1 << (63 - PID_BITS - FD_BITS)) - 1;
+    if (maker_fd >> FD_BITS || getpid() >> PID_BITS)
+        return id | (uint64_t)1 << 63;
+    return (uint64_t)1 << 63 | id << (PID_BITS + FD_BITS) | (uint64_t)getpid() << FD_BITS | (uint64_t)maker_fd;
+}
+
+bool plait__arena_id_maker(uint64_t id, pid_t *pid_out, int *fd_out)
+{
+    *pid_out = (pid_t)(id >> FD_BITS & ((1u << PID_BITS) - 1));
+    *fd_out = (int)(id & ((1u << FD_BITS) - 1));
+    return id >> 63 && *pid_out;
+}
+
+static int sizes(const struct plait_arena_opts *opts, uint64_t *limit_out, uint32_t *participants_out)
+{
+    *participants_out = opts->participants ? opts->participants : DEFAULT_PARTICIPANTS;
+    if (opts->limit > (size_t)1 << 46 || *participants_out > 32768)
+        return EINVAL;
+    *limit_out = page_round(opts->limit ? opts->limit : DEFAULT_LIMIT);
+    return *limit_out < plait__heap_offset(*participants_out) + 4096 ? EINVAL : 0;
+}
+
+static int system_error(void)
+{
+    return errno == EDQUOT || errno == EFBIG ? ENOSPC : errno;
+}
+
+static int map(struct plait_arena *out)
+{
+    void *base = mmap(NULL, out->limit, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
+
+    if (base == MAP_FAILED)
+        return ENOMEM;
+    out->base = base;
+    return 0;
+}
+
+/* Make an arena in a file of no length. */
+static int build_in_file(const struct plait_arena_opts *opts, struct plait_arena *out, uint32_t flags)
+{
+    uint32_t participants;
+    uint64_t limit;
+    int err = sizes(opts, &limit, &participants);
+
+    if (err)
+        return err;
+    if (ftruncate(out->fd, 0) != 0 || ftruncate(out->fd, (off_t)limit) != 0)
+        return system_error();
+    if (fallocate(out->fd, 0, 0, (off_t)page_round(plait__heap_offset(participants) + 1)) != 0 &&
+        errno != EOPNOTSUPP)
+        return system_error();
+    out->limit = limit;
+    err = map(out);
+    if (err)
+        return err;
+    out->base->reserved = page_round(plait__heap_offset(participants) + 1);
+    out->id = draw_id(flags & PLAIT__ARENA_ANONYMOUS ? out->fd : -1);
+    plait__header_build(out->base, limit, participants, flags, out->id);
+    return 0;
+}
+
+/* Map what is in the file and verify it. */
+static int attach(struct plait_arena *out)
+{
+    struct stat st;
+    int err;
+
+    if (fstat(out->fd, &st) != 0)
+        return errno;
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size < sizeof(struct plait__arena_header))
+        return EBADMSG;
+    out->limit = (size_t)st.st_size;
+    err = map(out);
+    if (err)
+        return err;
+    err = plait__header_verify(out->base, out->limit);
+    out->id = out->base->id;
+    return err;
+}
+
+/* Nobody uses the file: is it one of ours, to be made afresh, or something else, to be left alone? */
+static int look_at_leftover(int fd, bool *exists_out)
+{
+    uint64_t magic = 0;
+    struct stat st;
+
+    *exists_out = false;
+    if (fstat(fd, &st) != 0)
+        return errno;
+    if (!S_ISREG(st.st_mode))
+        return EBADMSG;
+    if (st.st_size == 0)
+        return 0;
+    if (st.st_size < (off_t)sizeof(struct plait__arena_header) || pread(fd, &magic, sizeof magic, 0) != sizeof magic)
+        return EBADMSG;
+    if (magic == 0) /* killed before it was finished */
+        return 0;
+    *exists_out = true;
+    return magic == PLAIT__ARENA_MAGIC ? 0 : EBADMSG;
+}
+
+/* A leftover is thrown away only if it is a sound arena; where its users ran does not matter any more. */
+static int verify_leftover(struct plait_arena *out)
+{
+    struct stat st;
+    int err;
+
+    if (fstat(out->fd, &st) != 0)
+        return errno;
+    out->limit = (size_t)st.st_size;
+    err = map(out);
+    if (err)
+        return err;
+    err = plait__header_is_sound(out->base, out->limit) ? 0 : EBADMSG;
+    munmap(out->base, out->limit);
+    out->base = NULL;
+    return err;
+}
+
+/* Behind the door. EAGAIN: the name is another file's by now. */
+static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
+{
+    bool left_over;
+    struct stat st;
+    int err;
+
+    if (fstat(out->fd, &st) != 0)
+        return errno;
+    if (st.st_nlink == 0)
+        return EAGAIN;
+    if (file_lock(out->fd, LOCK_USERS, F_WRLCK, false) != 0) {
+        err = file_lock(out->fd, LOCK_USERS, F_RDLCK, false);
+        if (err)
+            return err;
+        err = attach(out);
+        return err == 0 && opts->open == PLAIT_CREATE ? EEXIST : err;
+    }
+    err = look_at_leftover(out->fd, &left_over);
+    if (err == 0 && left_over)
+        err = verify_leftover(out);
+    if (err)
+        return err;
+    if (opts->open == PLAIT_OPEN) {
+        shm_unlink(out->name);
+        return ENOENT;
+    }
+    err = build_in_file(opts, out, 0);
+    if (err)
+        shm_unlink(out->name);
+    else
+        err = file_lock(out->fd, LOCK_USERS, F_RDLCK, false);
+    return err;
+}
+
+static void close_quietly(struct plait_arena *a)
+{
+    if (a->base && a->kind != PLAIT__ARENA_OWN_MEMORY)
+        munmap(a->base, a->limit);
+    if (a->fd >= 0)
+        close(a->fd);
+    a->base = NULL;
+    a->fd = -1;
+}
+
+int plait__arena_file_name(const char *name, char **file_out)
+{
+    size_t length = name ? strlen(name) : 0;
+
+    if (length == 0 || length > NAME_MAX_LENGTH || strchr(name, '/'))
+        return EINVAL;
+    *file_out = malloc(length + sizeof "/plait.");
+    if (!*file_out)
+        return ENOMEM;
+    sprintf(*file_out, "/plait.%s", name);
+    return 0;
+}
+
+int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *out)
+{
+    int flags = O_RDWR | O_CLOEXEC | (opts->open == PLAIT_OPEN ? 0 : O_CREAT);
+    int err = plait__arena_file_name(opts->name, &out->name);
+
+    if (err)
+        return err;
+    do {
+        out->fd = shm_open(out->name, flags, opts->mode ? opts->mode : 0600);
+        if (out->fd < 0) {
+            err = errno;
+            break;
+        }
+        err = file_lock(out->fd, LOCK_DOOR, F_WRLCK, true);
+        if (err == 0)
+            err = enter(opts, out);
+        if (err == 0)
+            err = file_lock(out->fd, LOCK_DOOR, F_UNLCK, false);
+        if (err)
+            close_quietly(out);
+    } while (err == EAGAIN);
+    if (err) {
+        free(out->name);
+        out->name = NULL;
+    }
+    return err;
+}
+
+int plait__open_anonymous(const struct plait_arena_opts *opts, struct plait_arena *out)
+{
+    int err;
+
+    out->fd = memfd_create("plait", MFD_CLOEXEC);
+    if (out->fd < 0)
+        return errno;
+    err = build_in_file(opts, out, PLAIT__ARENA_ANONYMOUS);
+    if (err)
+        close_quietly(out);
+    return err;
+}
+
+int plait__open_fd(int fd, struct plait_arena *out)
+{
+    int err;
+
+    out->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (out->fd < 0)
+        return errno;
+    err = attach(out);
+    if (err)
+        close_quietly(out);
+    return err;
+}
+
+int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *out)
+{
+    struct plait__arena_header *h = opts->memory;
+    uint32_t participants = opts->participants ? opts->participants : DEFAULT_PARTICIPANTS;
+    uint64_t size = opts->memory_size;
+
+    if ((uintptr_t)h % (uintptr_t)sysconf(_SC_PAGESIZE) || size < MEMORY_MIN || size != page_round(size))
+        return EINVAL;
+    out->fd = -1;
+    out->base = h;
+    out->limit = size;
+    if (load64_acquire(&h->magic) == 0) {
+        static const struct plait__arena_header zero;
+
+        if (participants > 32768 || plait__heap_offset(participants) + 4096 > size)
+            return EINVAL;
+        if (memcmp(h, &zero, sizeof zero) != 0)
+            return EBADMSG;
+        h->reserved = size;
+        plait__header_build(h, size, participants, 0, draw_id(-1));
+    }
+    out->id = h->id;
+    return plait__header_verify(h, size);
+}
+
+void plait__open_drop(struct plait_arena *a)
+{
+    close_quietly(a);
+    free(a->name);
+    a->name = NULL;
+}
+
+void plait__open_leave(struct plait_arena *a)
+{
+    struct stat st;
+
+    if (a->kind == PLAIT__ARENA_NAMED && a->fd >= 0 && file_lock(a->fd, LOCK_DOOR, F_WRLCK, true) == 0 &&
+        file_lock(a->fd, LOCK_USERS, F_WRLCK, false) == 0 && fstat(a->fd, &st) == 0 && st.st_nlink > 0)
+        shm_unlink(a->name);
+    if (a->fd >= 0)
+        close(a->fd);
+    a->fd = -1;
+}
+
+void plait__open_unmap(struct plait_arena *a)
+{
+    if (a->base && a->kind != PLAIT__ARENA_OWN_MEMORY)
+        munmap(a->base, a->limit);
+    a->base = NULL;
+    free(a->name);
+    a->name = NULL;
+}
+
+void plait__open_again_in_child(struct plait_arena *a)
+{
+    char path[40];
+    int fd;
+
+    if (a->kind != PLAIT__ARENA_NAMED || a->fd < 0)
+        return;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", a->fd);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    file_lock(fd, LOCK_USERS, F_RDLCK, false);
+    dup3(fd, a->fd, O_CLOEXEC);
+    close(fd);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening: files and mappings behind arenas. */
+#ifndef PLAIT_ARENA_OPEN_H
+#define PLAIT_ARENA_OPEN_H
+
+#include <sys/types.h>
+
+#include "arena/arena.h"
+
+/* Make or open what `opts` asks for, mapped and verified; the caller owns what comes out. Errors as plait_arena_new. */
+int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *out);
+int plait__open_anonymous(const struct plait_arena_opts *opts, struct plait_arena *out);
+int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *out);
+int plait__open_fd(int fd, struct plait_arena *out);
+
+/* The file name of a named arena, malloc'ed. EINVAL, ENOMEM. */
+int plait__arena_file_name(const char *name, char **file_out);
+
+/* Drop a second opening of what this process has open already. */
+void plait__open_drop(struct plait_arena *arena);
+
+/* Stop using the file; the name goes too if nobody else has it open. The mapping stays. */
+void plait__open_leave(struct plait_arena *arena);
+
+/* Take the mapping away (the program's own memory stays), and the name's copy. */
+void plait__open_unmap(struct plait_arena *arena);
+
+/* Where the maker of an anonymous arena keeps its descriptor; false: that is not in the number. */
+bool plait__arena_id_maker(uint64_t id, pid_t *pid_out, int *fd_out);
+
+/* In a child after fork: take a lock of our own on the file that says "in use". */
+void plait__open_again_in_child(struct plait_arena *arena);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: one page, mapped at first use and marked MADV_WIPEONFORK, holds the epoch. In a child the
+ * kernel hands out a page of zeros in its place; the first who meets the zero there draws the next number from a counter
+ * that lies in ordinary memory and so was copied. Where the kernel cannot wipe (before 4.14, or an
+ * emulator) a fork handler clears the word instead, which misses _Fork and raw clone only.
+ *
+ * Two threads may race to map the page or to draw a number; the loser of the exchange takes the winner's.
+ */
+#include "base/fork_epoch.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+
+static uint32_t unknown; /* always 0: where the pointer points before there is a page */
+static uint32_t counter = PLAIT__EPOCH_NONE;
+
+uint32_t *plait__fork_epoch_word = &unknown;
+
+static void clear_in_child(void)
+{
+    store_relaxed(plait__fork_epoch_word, 0);
+}
+
+static void map_page(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    uint32_t *expected = &unknown;
+    uint32_t *page = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool wiped;
+
+    if (page == MAP_FAILED)
+        return;
+    wiped = madvise(page, (size_t)size, MADV_WIPEONFORK) == 0;
+    if (!casptr_acqrel(&plait__fork_epoch_word, &expected, page))
+        munmap(page, (size_t)size);
+    else if (!wiped)
+        pthread_atfork(NULL, NULL, clear_in_child);
+}
+
+uint32_t plait__fork_epoch_renew(void)
+{
+    uint32_t *word = loadptr_acquire(&plait__fork_epoch_word);
+    uint32_t epoch, found = 0;
+
+    if (word == &unknown) {
+        map_page();
+        word = loadptr_acquire(&plait__fork_epoch_word);
+        if (word == &unknown) /* no memory for a page: every cache is refilled each time */
+            return __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED) | 0x80000000u;
+    }
+    epoch = load_relaxed(word);
+    if (epoch)
+        return epoch;
+    epoch = __atomic_add_fetch(&counter, 1, __ATOMIC_RELAXED);
+    return cas_relaxed(word, &found, epoch) ? epoch : found;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * A waiter is the calling thread's slot in the arena's table of participants: it names the condition it waits for, the
+ * number of its arrival, and a word to sleep on. The slots are chained in order of arrival from cond->head to
+ * cond->tail (slot numbers + 1); chain and counter are guarded by cond->guard, a robust lock, and are caches: the truth
+ * is in the slots, from which repair() makes them anew when a holder of the guard has died. No lock is held while
+ * waiting but the one that the user gets back.
+ *
+ *     cond_state    WAITING  ->  NOTIFIED (by a notifier)  ->  out of the chain (by the waiter itself)
+ *
+ * A waiter leaves the chain only when it holds the user's lock again. So if it is killed before that, its slot still
+ * says NOTIFIED, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
+ * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
+ * the user's lock, and the next is told so. Slots of dead waiters that were not notified are just taken out.
+ *
+ * No notification is lost: as for the private one; and a notifier that dies between the mark and the wake is healed by the
+ * sleeper's slices, one that dies before the mark has not notified.
+ *
+ * E1: the mark releases, the waiter's look acquires. E2: plait__slot.cond is stored with a release after the slot's other
+ * fields: a slot that names the condition is complete.
+ */
+#include "sync/cond_shared.h"
+
+#include <errno.h>
+#include <limits.h>
+
+#include "arena/member.h"
+#include "base/atomic.h"
+#include "wait/robust.h"
+#include "wait/waiting.h"
+
+enum { IDLE, WAITING, NOTIFIED };
+
+static struct plait__arena_header *header_of(plait_cond_t *cond)
+{
+    return plait__arena_header_of(&cond->guard, cond->guard.arena_offset);
+}
+
+static uint64_t offset_of(plait_cond_t *cond)
+{
+    return cond->guard.arena_offset;
+}
+
+static struct plait__slot *slot_of(plait_cond_t *cond, uint64_t number_plus_one)
+{
+    return plait__slot_at(header_of(cond), (uint32_t)number_plus_one - 1);
+}
+
+static uint32_t name_of(plait_cond_t *cond, const struct plait__slot *slot)
+{
+    return (uint32_t)(slot - plait__slot_at(header_of(cond), 0)) + 1;
+}
+
+/* Put the slot where its arrival number belongs: the end, but in repairs. */
+static void chain(plait_cond_t *cond, struct plait__slot *slot)
+{
+    uint32_t name = name_of(cond, slot);
+    uint32_t after = 0;
+
+    if (cond->tail && slot_of(cond, cond->tail)->cond_number < slot->cond_number)
+        after = (uint32_t)cond->tail;
+    else
+        for (uint32_t n = (uint32_t)cond->head; n && slot_of(cond, n)->cond_number < slot->cond_number;
+             n = slot_of(cond, n)->cond_next)
+            after = n;
+    slot->cond_next = after ? slot_of(cond, after)->cond_next : (uint32_t)cond->head;
+    if (after)
+        slot_of(cond, after)->cond_next = name;
+    else
+        cond->head = name;
+    if (slot->cond_next == 0)
+        cond->tail = name;
+}
+
+/* Take the slot after `before` (0: the first) out of the chain, and the condition out of the slot. */
+static void unchain(plait_cond_t *cond, uint32_t before, struct plait__slot *slot)
+{
+    if (before)
+        slot_of(cond, before)->cond_next = slot->cond_next;
+    else
+        cond->head = slot->cond_next;
+    if (slot->cond_next == 0)
+        cond->tail = before;
+    if (slot->cond_state == NOTIFIED)
+        cond->notified--;
+    slot->cond_state = IDLE;
+    store64_release(&slot->cond, 0);
+}
+
+/* A holder of the guard has died: make chain and counter anew from the slots. May itself be killed and repeated. */
+static void repair(plait_cond_t *cond)
+{
+    struct plait__arena_header *h = header_of(cond);
+    uint32_t high = load_acquire(&h->slots_high);
+
+    cond->head = cond->tail = 0;
+    cond->notified = 0;
+    for (uint32_t i = 0; i < high; i++) {
+        struct plait__slot *slot = plait__slot_at(h, i);
+
+        if (load64_acquire(&slot->cond) != offset_of(cond)) /* E2 */
+            continue;
+        chain(cond, slot);
+        if (slot->cond_state == NOTIFIED)
+            cond->notified++;
+        if (slot->cond_number >= cond->arrivals)
+            cond->arrivals = slot->cond_number + 1;
+    }
+}
+
+/* The guard is held for a few instructions: its wait is no business of the caller's cancel token. */
+static int guard(plait_cond_t *cond)
+{
+    plait_cancel_t *token = plait_cancel_bind(NULL);
+    int err = plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+
+    plait_cancel_bind(token);
+    if (err != EOWNERDEAD)
+        return err;
+    repair(cond);
+    return plait_lock_consistent(&cond->guard);
+}
+
+static void unguard(plait_cond_t *cond)
+{
+    plait_lock_release(&cond->guard);
+}
+
+/* Mark the first `count` who are WAITING, alive, and came before arrival number `arrivals`. */
+static void mark(plait_cond_t *cond, unsigned count, uint64_t arrivals)
+{
+    for (uint32_t n = (uint32_t)cond->head; n && count; n = slot_of(cond, n)->cond_next) {
+        struct plait__slot *slot = slot_of(cond, n);
+
+        if (slot->cond_number >= arrivals)
+            break;
+        if (slot->cond_state != WAITING)
+            continue;
+        cond->notified++;
+        store_release(&slot->cond_state, NOTIFIED); /* E1 */
+        plait_wake(&slot->cond_state, 1, PLAIT_SHARED);
+        count--;
+    }
+}
+
+static void bury_if(plait_cond_t *cond, uint32_t state)
+{
+    uint32_t before = 0;
+
+    for (uint32_t n = (uint32_t)cond->head; n;) {
+        struct plait__slot *slot = slot_of(cond, n);
+        uint32_t next = slot->cond_next;
+
+        if (slot->cond_state == state && plait__slot_is_dead(slot)) {
+            if (state == NOTIFIED) /* first give, then take: killed in between, one wakes too many, not too few */
+                mark(cond, 1, UINT64_MAX);
+            unchain(cond, before, slot);
+        } else {
+            before = n;
+        }
+        n = next;
+    }
+}
+
+/* Take the dead out of the chain, and give the notifications that they had not used to the next. */
+static void bury(plait_cond_t *cond)
+{
+    bury_if(cond, WAITING);
+    if (cond->notified)
+        bury_if(cond, NOTIFIED);
+}
+
+/* Leave the chain; the caller holds the guard. */
+static void leave(plait_cond_t *cond, struct plait__slot *self)
+{
+    uint32_t name = name_of(cond, self);
+    uint32_t before = 0;
+
+    for (uint32_t n = (uint32_t)cond->head; n && n != name; n = slot_of(cond, n)->cond_next)
+        before = n;
+    unchain(cond, before, self);
+}
+
+/* Sleep until notified. After each slice of time: if others were notified, see whether they live. */
+static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, plait_time_t deadline)
+{
+    plait_time_t slice = 0;
+
+    for (;;) {
+        int err = plait__wait_sliced(&self->cond_state, WAITING, PLAIT_SHARED, deadline, &slice);
+
+        if (load_acquire(&self->cond_state) == NOTIFIED) /* E1 */
+            return 0;
+        if (err)
+            return err;
+        if (load_relaxed(&cond->notified) && guard(cond) == 0) {
+            bury(cond);
+            unguard(cond);
+        }
+    }
+}
+
+int plait__cond_shared_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
+{
+    struct plait__slot *self;
+    plait_cancel_t *token;
+    int err, lock_err;
+
+    if (!(lock->mode & PLAIT_SHARED))
+        return EINVAL;
+    if (!plait__robust_is_mine(lock))
+        return EPERM;
+    err = plait__member(header_of(cond), &self);
+    if (err)
+        return err;
+    err = guard(cond);
+    if (err)
+        return err;
+    self->cond_state = WAITING;
+    self->cond_number = cond->arrivals++;
+    store64_release(&self->cond, offset_of(cond)); /* E2 */
+    chain(cond, self);
+    unguard(cond);
+
+    plait_lock_release(lock);
+    err = sleep_until_notified(cond, self, deadline);
+    if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
+        if (self->cond_state == NOTIFIED)
+            err = 0;
+        else
+            leave(cond, self);
+        unguard(cond);
+    }
+    token = plait_cancel_bind(NULL);
+    lock_err = plait_lock_acquire(lock, PLAIT_FOREVER);
+    plait_cancel_bind(token);
+    if (self->cond && guard(cond) == 0) {
+        leave(cond, self);
+        unguard(cond);
+    }
+    return lock_err ? lock_err : err;
+}
+
+int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
+{
+    int err;
+
+    if (count == 0)
+        return 0;
+    err = guard(cond);
+    if (err)
+        return err;
+    bury(cond);
+    mark(cond, count, cond->arrivals);
+    unguard(cond);
+    return 0;
+}
+
+int plait__cond_shared_fini(plait_cond_t *cond)
+{
+    int err = guard(cond);
+    bool waited_for;
+
+    if (err)
+        return err;
+    bury(cond);
+    waited_for = cond->head != 0;
+    unguard(cond);
+    return waited_for ? EBUSY : 0;
+}

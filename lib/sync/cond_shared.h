@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* The shared condition, whose waiters are slots of the participants' table. */
+#ifndef PLAIT_SYNC_COND_SHARED_H
+#define PLAIT_SYNC_COND_SHARED_H
+
+#include <plait/cancel.h>
+#include <plait/cond.h>
+
+int plait__cond_shared_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline);
+int plait__cond_shared_notify(plait_cond_t *cond, unsigned count);
+int plait__cond_shared_fini(plait_cond_t *cond);
+
+#endif

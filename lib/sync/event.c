@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: one word.
+ *
+ *     bit 0      SET
+ *     bit 1      SLEEPERS  somebody sleeps, or is about to
+ *     bits 2-31  round     how many times it was set, modulo 2^30
+ *
+ * set goes to the next round, puts SET and takes SLEEPERS off in one exchange, and wakes all if SLEEPERS was on. A waiter
+ * keeps the round in which it came: when the round is another, the event was set meanwhile, whether or not it still is.
+ *
+ * No wake is lost: a sleeper has seen the word with SLEEPERS, without SET, and futex wait compares the whole word again;
+ * any set changes it. Nobody but a set takes SLEEPERS off; one that is left on by a sleeper that timed out or
+ * died costs one wake. A setter that dies between exchange and wake: shared waits look again by slices.
+ *
+ * E1: set's exchange releases; seeing SET, or another round, acquires.
+ */
+#include <plait/event.h>
+
+#include <errno.h>
+#include <limits.h>
+
+#include "base/atomic.h"
+#include "wait/membership.h"
+#include "wait/waiting.h"
+
+enum { SET = 1, SLEEPERS = 2, ROUND = 4 };
+
+int plait_event_init(plait_event_t *event, unsigned flags)
+{
+    plait_event_t fresh = { .mode = flags };
+    int err = plait__shared_place(event, flags, 0, &fresh.arena_offset);
+
+    if (err == 0)
+        *event = fresh;
+    return err;
+}
+
+int plait_event_fini(plait_event_t *event)
+{
+    (void)event;
+    return 0;
+}
+
+int plait_event_set(plait_event_t *event)
+{
+    uint32_t v = load_relaxed(&event->word);
+    uint32_t set;
+
+    do
+        set = v & SET ? v : ((v & ~(uint32_t)SLEEPERS) + ROUND) | SET; /* set already: still an E1 for this caller */
+    while (!cas_release(&event->word, &v, set));
+    if (!(v & SET) && (v & SLEEPERS))
+        plait_wake(&event->word, UINT_MAX, event->mode & PLAIT_SHARED);
+    return 0;
+}
+
+int plait_event_clear(plait_event_t *event)
+{
+    __atomic_fetch_and(&event->word, ~(uint32_t)SET, __ATOMIC_ACQ_REL);
+    return 0;
+}
+
+int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline)
+{
+    uint32_t v = load_acquire(&event->word); /* E1 */
+    uint32_t round = v & ~(uint32_t)(SET | SLEEPERS);
+    plait_time_t slice = 0;
+    int err = 0;
+
+    for (;;) {
+        if ((v & SET) || (v & ~(uint32_t)(SET | SLEEPERS)) != round)
+            return 0;
+        if (err)
+            return err;
+        if (deadline > PLAIT_NOW && !(v & SLEEPERS)) {
+            if (!cas_acqrel(&event->word, &v, v | SLEEPERS))
+                continue;
+            v |= SLEEPERS;
+        }
+        err = plait__wait_sliced(&event->word, v, event->mode & PLAIT_SHARED, deadline, &slice);
+        v = load_acquire(&event->word); /* E1 */
+    }
+}

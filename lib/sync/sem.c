@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: one word.
+ *
+ *     bits 0-29  the value
+ *     bit 30     SEVERAL   a sleeper wants more than one permit: a release wakes all, who sort it out
+ *     bit 31     SLEEPERS  somebody sleeps, or may
+ *
+ * With neither flag set, acquire and release are one inlined exchange each. A release that finds SLEEPERS takes the flags
+ * off in the same exchange and wakes as many as it gave permits (all, with SEVERAL). A sleeper puts them on again
+ * before it sleeps.
+ *
+ * No wake is lost. A sleeper has seen too small a value with SLEEPERS set, and futex wait compares the word again. A
+ * release takes the flag off while several may sleep, and the next release then wakes nobody; therefore who has
+ * slept and takes permits sets the flag again, in the same exchange, and wakes one more if anything is left. So a
+ * chain of wakes reaches every sleeper that can be served. Who slept and leaves without permits (time-out,
+ * cancel) may have consumed a wake and does the same. The flag left on by the last of them costs one wake.
+ *
+ * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
+ * healed by the slices in which sleepers look again.
+ *
+ * E1: release's exchange releases, acquire's acquires. After it a release uses only the address.
+ */
+#include <plait/sem.h>
+
+#include <errno.h>
+#include <limits.h>
+
+#include "base/atomic.h"
+#include "wait/membership.h"
+#include "wait/waiting.h"
+
+#define VALUE PLAIT_SEM_MAX
+#define SEVERAL 0x40000000u
+#define SLEEPERS 0x80000000u
+
+int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags)
+{
+    plait_sem_t fresh = { .word = value, .mode = flags, .max = flags & PLAIT_BOUNDED ? value : 0 };
+    int err = plait__shared_place(sem, flags, PLAIT_BOUNDED, &fresh.arena_offset);
+
+    if (err)
+        return err;
+    if (value > PLAIT_SEM_MAX || ((flags & PLAIT_BOUNDED) && value == 0))
+        return EINVAL;
+    *sem = fresh;
+    return 0;
+}
+
+int plait_sem_fini(plait_sem_t *sem)
+{
+    (void)sem;
+    return 0;
+}
+
+unsigned plait_sem_value(const plait_sem_t *sem)
+{
+    return load_relaxed(&sem->word) & VALUE;
+}
+
+static uint32_t bound(const plait_sem_t *sem)
+{
+    return sem->max ? sem->max : PLAIT_SEM_MAX;
+}
+
+/* Take permits if there are enough. A caller that has slept keeps the flags on and passes a wake on. */
+static bool take(plait_sem_t *sem, uint32_t *v, uint32_t count, uint32_t flags)
+{
+    while ((*v & VALUE) >= count) {
+        uint32_t left = (*v - count) | flags;
+
+        if (!cas_acquire(&sem->word, v, left)) /* E1 */
+            continue;
+        if (flags && (left & VALUE))
+            plait_wake(&sem->word, left & SEVERAL ? UINT_MAX : 1, sem->mode & PLAIT_SHARED);
+        return true;
+    }
+    return false;
+}
+
+/* Leave without permits after having slept: others may still sleep, and a wake may have been spent on us. */
+static void leave(plait_sem_t *sem, uint32_t flags)
+{
+    uint32_t v = __atomic_fetch_or(&sem->word, flags, __ATOMIC_RELAXED);
+
+    if (v & VALUE)
+        plait_wake(&sem->word, (v | flags) & SEVERAL ? UINT_MAX : 1, sem->mode & PLAIT_SHARED);
+}
+
+int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
+{
+    uint32_t mine = SLEEPERS | (count > 1 ? SEVERAL : 0);
+    uint32_t v = load_relaxed(&sem->word);
+    uint32_t slept = 0; /* the flags, once we have slept */
+    plait_time_t slice = 0;
+    int err = 0;
+
+    if (count == 0 || count > bound(sem))
+        return EINVAL;
+    if (deadline > PLAIT_NOW && (v & VALUE) < count && plait__spin(&sem->word, v))
+        v = load_relaxed(&sem->word);
+    for (;;) {
+        if (take(sem, &v, count, slept))
+            return 0;
+        if (err) {
+            if (slept)
+                leave(sem, slept);
+            return err;
+        }
+        if (deadline > PLAIT_NOW && (v & mine) != mine) {
+            if (!cas_relaxed(&sem->word, &v, v | mine))
+                continue;
+            v |= mine;
+        }
+        err = plait__wait_sliced(&sem->word, v, sem->mode & PLAIT_SHARED, deadline, &slice);
+        slept = deadline > PLAIT_NOW ? mine : 0;
+        v = load_relaxed(&sem->word);
+    }
+}
+
+int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
+{
+    uint32_t v = load_relaxed(&sem->word);
+
+    if (count == 0)
+        return EINVAL;
+    do
+        if (count > bound(sem) - (v & VALUE) || (v & VALUE) > bound(sem))
+            return EOVERFLOW;
+    while (!cas_release(&sem->word, &v, (v & VALUE) + count)); /* E1 */
+    if (v & SLEEPERS)
+        plait_wake(&sem->word, v & SEVERAL ? UINT_MAX : count, sem->mode & PLAIT_SHARED);
+    return 0;
+}

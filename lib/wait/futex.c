@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* The kernel's futex calls. The numbers and the struct of futex_waitv are our own: headers older than
+ * the kernel do not name them. */
+#include "wait/futex.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+
+enum {
+    OP_WAKE = 1,
+    OP_WAIT_BITSET = 9,
+    OP_PRIVATE = 128,
+    WAITV_SIZE_U32 = 2,
+    WAITV_MAX = 128,
+    NR_FUTEX_WAITV = 449 /* the same on every architecture */
+};
+
+struct waitv {
+    uint64_t expected;
+    uint64_t address;
+    uint32_t flags;
+    uint32_t reserved;
+};
+
+int plait__futex_wait(const uint32_t *word, uint32_t expected, bool shared, plait_time_t deadline)
+{
+    int op = OP_WAIT_BITSET | (shared ? 0 : OP_PRIVATE);
+    struct timespec at, *timeout = NULL;
+
+    if (deadline != PLAIT_FOREVER) {
+        at = plait__timespec(deadline < 0 ? 0 : deadline);
+        timeout = &at;
+    }
+    if (syscall(SYS_futex, word, op, expected, timeout, NULL, UINT32_MAX) == 0)
+        return 0;
+    return errno;
+}
+
+int plait__futex_wake(const uint32_t *word, unsigned count, bool shared)
+{
+    int op = OP_WAKE | (shared ? 0 : OP_PRIVATE);
+    int saved = errno; /* a signal handler may be waking */
+    long woken = syscall(SYS_futex, word, op, count > INT_MAX ? INT_MAX : (int)count, NULL, NULL, 0);
+
+    if (woken < 0)
+        woken = -errno;
+    errno = saved;
+    return (int)woken;
+}
+
+int plait__futex_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline,
+                           size_t *index_out)
+{
+    static uint32_t missing; /* set once the kernel has said ENOSYS; relaxed: a hint that saves system calls */
+    struct waitv vector[WAITV_MAX];
+    struct timespec at, *timeout = NULL;
+    long index;
+
+    if (load_relaxed(&missing))
+        return ENOSYS;
+    for (size_t i = 0; i < count; i++)
+        vector[i] = (struct waitv){ .expected = words[i].expected,
+                                    .address = (uintptr_t)words[i].word,
+                                    .flags = WAITV_SIZE_U32 | (words[i].flags & PLAIT_SHARED ? 0 : OP_PRIVATE) };
+    if (deadline != PLAIT_FOREVER) {
+        at = plait__timespec(deadline < 0 ? 0 : deadline);
+        timeout = &at;
+    }
+    index = syscall(NR_FUTEX_WAITV, vector, count, 0, timeout, CLOCK_MONOTONIC);
+    if (index >= 0) {
+        *index_out = (size_t)index;
+        return 0;
+    }
+    if (errno == ENOSYS || errno == EPERM) { /* EPERM: a container's filter */
+        store_relaxed(&missing, 1);
+        return ENOSYS;
+    }
+    return errno;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * The kernel walks a list of held locks when a thread ends, however it ends, and marks each lock whose word holds the
+ * thread's TID. A thread has one such list, and libc has registered it for its own robust mutexes. Our locks join that
+ * list: they are laid out so that, at the distance from the list entry that libc told the kernel, lies the owner's
+ * word, and that a neighbour of libc's making finds our `prev` where it expects its own.
+ *
+ *                  plait_lock_t        glibc's pthread_mutex_t    musl's pthread_mutex_t
+ *     offset  8    robust[0]           word                        type (bit 7: shared)
+ *            12    robust[1]                                       word
+ *            16    robust[2]                                       waiters
+ *            32    prev                prev                        prev
+ *            40    next = the entry    next, word at -32           next, word at -28
+ *
+ * The word: 0 free; else TID of the owner | WAITERS (somebody sleeps, or may); OWNER_DIED with TID 0 when the
+ * kernel has marked it.
+ *
+ * Acquire: announce the entry in the list's `pending` word, exchange 0 or OWNER_DIED for the TID, link, clear
+ * `pending`. Release: announce, unlink, exchange to 0, wake, clear. Killed between any two instructions, the kernel finds
+ * the lock in the list or in `pending`; with `pending` and a word of 0 it wakes one sleeper, which covers a death between
+ * the exchange and the wake, and that of a sleeper just woken. `pending` is saved and restored, as the
+ * interrupted code of this thread (libc's or ours) may be using it. Only compiler barriers are needed: the kernel looks
+ * on behalf of this same thread.
+ *
+ * No wake is lost: who sleeps has seen the word with WAITERS set, and futex wait compares it again; a release that finds
+ * WAITERS wakes one; who was woken keeps WAITERS set when it acquires, since it cannot know whether it was the
+ * last. Who leaves without the lock after being woken (time-out, cancel) sets WAITERS for the present holder, or wakes
+ * the next if there is none. Whatever else may go wrong with a dying peer on older kernels is healed by the
+ * slices in which sleepers look again.
+ *
+ * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
+ * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
+ *
+ * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
+ * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
+ * it has marks the word as the kernel would.
+ *
+ * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
+ */
+#include "wait/robust.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/fork_epoch.h"
+#include "base/tls.h"
+#include "wait/membership.h"
+#include "wait/waiting.h"
+
+enum {
+    HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
+    LAYOUT_GLIBC = -32,
+    LAYOUT_MUSL = -28,
+    MUSL_TYPE_SHARED = 128,
+    WAITERS = (int)FUTEX_WAITERS
+};
+
+_Static_assert(offsetof(plait_lock_t, next) == 40 && offsetof(plait_lock_t, prev) == 32, "glibc's mutex at 8");
+_Static_assert(sizeof(plait_lock_t) == 48, "part of the ABI");
+
+/* The head of the list, as the kernel defines it; ours to read, and `first` and `pending` to write. */
+struct head {
+    void *first;
+    long offset;
+    void *pending;
+};
+
+struct self {
+    uint32_t epoch; /* fork epoch in which the rest was filled */
+    uint32_t tid;
+    uint32_t held;     /* shared locks that this thread holds */
+    struct head *head; /* NULL: this thread has no list */
+};
+
+static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
+
+static struct head *registered_list(void)
+{
+    struct head *head = NULL;
+    size_t size = 0;
+
+    if (syscall(SYS_get_robust_list, 0, &head, &size) != 0 || !head || size != sizeof *head)
+        return NULL;
+    if (head->offset != LAYOUT_GLIBC && head->offset != LAYOUT_MUSL)
+        return NULL;
+    return head;
+}
+
+/* musl registers a thread's list when it first locks a robust mutex. */
+static void make_libc_register(void)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutex_t mutex;
+
+    if (pthread_mutexattr_init(&attr) != 0)
+        return;
+    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+    if (pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 && pthread_mutex_init(&mutex, &attr) == 0) {
+        if (pthread_mutex_lock(&mutex) == 0)
+            pthread_mutex_unlock(&mutex);
+        pthread_mutex_destroy(&mutex);
+    }
+    pthread_mutexattr_destroy(&attr);
+}
+
+static __attribute__((noinline)) void fill_self(void)
+{
+    self.epoch = plait__fork_epoch_renew();
+    self.tid = (uint32_t)syscall(SYS_gettid);
+    self.held = 0;
+    self.head = registered_list();
+    if (!self.head) {
+        make_libc_register();
+        self.head = registered_list();
+    }
+}
+
+static inline struct self *me(void)
+{
+    if (__builtin_expect(self.epoch != plait__fork_epoch(), 0))
+        fill_self();
+    return &self;
+}
+
+bool plait__robust_list_works(void)
+{
+    return me()->head != NULL;
+}
+
+int32_t plait__robust_layout(void)
+{
+    return me()->head ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
+}
+
+uint32_t plait__robust_tid(void)
+{
+    return me()->tid;
+}
+
+/* The owner's word; const cast away for the looks, which do not write. */
+static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
+{
+    plait_lock_t *l = (plait_lock_t *)(uintptr_t)lock;
+
+    return &l->robust[s->head && s->head->offset == LAYOUT_MUSL];
+}
+
+void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
+{
+    *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
+    if (plait__robust_layout() == LAYOUT_MUSL)
+        lock->robust[0] = MUSL_TYPE_SHARED;
+}
+
+static inline void **prev_of_entry(void *entry)
+{
+    return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
+}
+
+static inline void link_entry(struct head *head, plait_lock_t *lock)
+{
+    void *first = head->first;
+
+    lock->prev = &head->first;
+    lock->next = first;
+    compiler_barrier();
+    if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
+        *prev_of_entry(first) = &lock->next;
+    compiler_barrier();
+    head->first = &lock->next;
+}
+
+static inline void unlink_entry(struct head *head, plait_lock_t *lock)
+{
+    void *next = lock->next;
+    void **prev = (void **)((uintptr_t)lock->prev & ~(uintptr_t)1);
+
+    if (((uintptr_t)next & ~(uintptr_t)1) != (uintptr_t)&head->first)
+        *prev_of_entry(next) = lock->prev;
+    compiler_barrier();
+    *prev = next;
+}
+
+/* Enter the lock, whose word holds our TID now. */
+static inline void own(struct self *s, plait_lock_t *lock)
+{
+    s->held++;
+    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
+        link_entry(s->head, lock);
+}
+
+static inline void *announce(struct self *s, plait_lock_t *lock)
+{
+    void *saved = NULL;
+
+    if (s->head) {
+        saved = s->head->pending;
+        s->head->pending = &lock->next;
+        compiler_barrier();
+    }
+    return saved;
+}
+
+static inline void unannounce(struct self *s, void *saved)
+{
+    if (s->head) {
+        compiler_barrier();
+        s->head->pending = saved;
+    }
+}
+
+/* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
+static void pass_wake_on(uint32_t *word)
+{
+    uint32_t v = load_relaxed(word);
+
+    while ((v & FUTEX_TID_MASK) && !(v & FUTEX_WAITERS))
+        if (cas_relaxed(word, &v, v | FUTEX_WAITERS))
+            return;
+    if (!(v & FUTEX_TID_MASK))
+        plait_wake(word, 1, PLAIT_SHARED);
+}
+
+/* Without lists: mark the word of a dead owner as the kernel would have. */
+static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
+{
+    if ((v & FUTEX_TID_MASK) && plait__owner_is_dead(lock, v & FUTEX_TID_MASK))
+        cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+}
+
+static int acquire_contended(plait_lock_t *lock, uint32_t *word, uint32_t tid, plait_time_t deadline)
+{
+    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
+    plait_time_t slice = 0;
+    bool spun = false;
+    int err = 0;
+
+    for (;;) {
+        uint32_t v = load_relaxed(word);
+
+        if (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE) {
+            if (waiters)
+                pass_wake_on(word);
+            return ENOTRECOVERABLE;
+        }
+        if (!(v & FUTEX_TID_MASK)) {
+            if (cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
+                return v & FUTEX_OWNER_DIED ? EOWNERDEAD : 0;
+            continue;
+        }
+        if ((v & FUTEX_TID_MASK) == tid)
+            return EDEADLK;
+        if (!spun && deadline > PLAIT_NOW) {
+            spun = true;
+            if (plait__spin(word, v))
+                continue;
+        }
+        if (err) {
+            if (waiters)
+                pass_wake_on(word);
+            return err;
+        }
+        if (lock->mode & PLAIT__LOCK_NO_LIST)
+            stamp_if_dead(lock, word, v);
+        if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
+            continue;
+        err = plait__wait_sliced(word, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, PLAIT_SHARED, deadline, &slice);
+        waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
+    }
+}
+
+int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
+{
+    struct self *s = me();
+    uint32_t *word = word_of(lock, s);
+    uint32_t unheld = 0;
+    int err = 0;
+    void *saved;
+
+    if (__builtin_expect(s->held >= HELD_MAX, 0))
+        return EOVERFLOW;
+    saved = announce(s, lock);
+    if (__builtin_expect(!cas_acquire(word, &unheld, s->tid), 0)) /* E1 */
+        err = acquire_contended(lock, word, s->tid, deadline);
+    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1))
+        own(s, lock);
+    unannounce(s, saved);
+    if (__builtin_expect(err == EOWNERDEAD, 0))
+        store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
+    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1) &&
+        __builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0)) {
+        plait__robust_release(lock);
+        return ENOTRECOVERABLE;
+    }
+    return err;
+}
+
+int plait__robust_release(plait_lock_t *lock)
+{
+    struct self *s = me();
+    uint32_t *word = word_of(lock, s);
+    bool hopeless = false;
+    uint32_t v;
+    void *saved;
+
+    if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
+        return EPERM;
+    if (__builtin_expect(lock->fault != 0, 0)) {
+        store_relaxed(&lock->fault, PLAIT__FAULT_NOT_RECOVERABLE);
+        hopeless = true;
+    }
+    saved = announce(s, lock);
+    s->held--;
+    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
+        unlink_entry(s->head, lock);
+    compiler_barrier();
+    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (__builtin_expect(v & FUTEX_WAITERS, 0))
+        plait_wake(word, hopeless ? UINT_MAX : 1, PLAIT_SHARED);
+    unannounce(s, saved);
+    return 0;
+}
+
+int plait__robust_consistent(plait_lock_t *lock)
+{
+    if (!plait__robust_is_mine(lock))
+        return EPERM;
+    if (!(lock->fault & PLAIT__FAULT_INCONSISTENT))
+        return EINVAL;
+    store_relaxed(&lock->fault, 0);
+    return 0;
+}
+
+bool plait__robust_is_locked(const plait_lock_t *lock)
+{
+    return (load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK) != 0;
+}
+
+bool plait__robust_is_mine(const plait_lock_t *lock)
+{
+    const struct self *s = me();
+
+    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid;
+}
+
+int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
+{
+    struct self *s = me();
+    uint32_t *word = word_of(life, s);
+    uint32_t v = load_relaxed(word);
+    int err = EBUSY;
+    void *saved;
+
+    if ((v & FUTEX_TID_MASK) && (life->mode & PLAIT__LOCK_NO_LIST)) {
+        stamp_if_dead(life, word, v);
+        v = load_relaxed(word);
+    }
+    if (v & FUTEX_TID_MASK)
+        return EBUSY;
+    saved = announce(s, life);
+    if (cas_acqrel(word, &v, s->tid)) {
+        own(s, life);
+        *was_dead_out = v & FUTEX_OWNER_DIED;
+        err = 0;
+    }
+    unannounce(s, saved);
+    return err;
+}
+
+bool plait__robust_owner_died(const plait_lock_t *life)
+{
+    uint32_t v = load_acquire(word_of(life, me()));
+
+    if (v & FUTEX_OWNER_DIED)
+        return true;
+    return (life->mode & PLAIT__LOCK_NO_LIST) && (v & FUTEX_TID_MASK) && plait__owner_is_dead(life, v & FUTEX_TID_MASK);
+}
+
+uint32_t plait__robust_owner(const plait_lock_t *life)
+{
+    return load_acquire(word_of(life, me())) & FUTEX_TID_MASK;
+}
+
+bool plait__robust_holds_within(const void *start, uint64_t size)
+{
+    struct head *head = me()->head;
+    unsigned seen = 0;
+
+    if (!head)
+        return false;
+    for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
+        uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
+
+        if (address - (uintptr_t)start < size)
+            return true;
+        entry = *(void **)address;
+    }
+    return false;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* Robust lock: the owner's word of a shared lock, joined to the list that the kernel walks when a thread dies. */
+#ifndef PLAIT_WAIT_ROBUST_H
+#define PLAIT_WAIT_ROBUST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <plait/cancel.h>
+#include <plait/lock.h>
+
+/* Bits of plait_lock_t.mode beyond the public flags. */
+enum {
+    PLAIT__LOCK_NO_LIST = 1u << 30 /* no robust lists here: owners are watched by their start time */
+};
+
+/* plait_lock_t.state of a shared lock: neither free nor held to the inlined fast path. */
+#define PLAIT__LOCK_IS_SHARED 0x80000000u
+
+/* Bits of plait_lock_t.fault, guarded by the lock; NOT_RECOVERABLE is also read by those who wait. */
+enum {
+    PLAIT__FAULT_INCONSISTENT = 1u << 0,   /* the holder got EOWNERDEAD and has not repaired yet */
+    PLAIT__FAULT_NOT_RECOVERABLE = 1u << 1 /* for good */
+};
+
+/* Does the calling thread have a robust list that the kernel knows of? */
+bool plait__robust_list_works(void);
+
+/*
+ * Where the lock's word lies from its entry in the list, as this libc has told the kernel: -32 (glibc) or -28 (musl), and
+ * a made-up constant where there are no lists. Processes that share locks must agree on it.
+ */
+int32_t plait__robust_layout(void);
+
+/* The calling thread's kernel id; valid after fork as well. */
+uint32_t plait__robust_tid(void);
+
+/* Make the shared part of a lock: free. `mode` as in the lock. */
+void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset);
+
+/* plait_lock_acquire, _release, _consistent and the looks, of a shared lock; EOWNERDEAD etc. as there. */
+int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline);
+int plait__robust_release(plait_lock_t *lock);
+int plait__robust_consistent(plait_lock_t *lock);
+bool plait__robust_is_locked(const plait_lock_t *lock);
+bool plait__robust_is_mine(const plait_lock_t *lock);
+
+/*
+ * The same lock as a life word: taken once, held until its thread ends, and never waited for.
+ * claim: 0, the caller's thread owns it now (free, or its owner had died: *was_dead_out); EBUSY: somebody lives.
+ * owner_died: has the kernel stamped it (or, without lists, is the owner found dead)?
+ */
+int plait__robust_claim(plait_lock_t *life, bool *was_dead_out);
+bool plait__robust_owner_died(const plait_lock_t *life);
+uint32_t plait__robust_owner(const plait_lock_t *life);
+
+/* Does the calling thread's list hold a lock that lies in [start, start + size)? */
+bool plait__robust_holds_within(const void *start, uint64_t size);
+
+#endif

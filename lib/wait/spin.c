@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works: each thread keeps a budget of rounds. A spin that paid moves the budget towards twice what
+ * it took, one that did not pay shrinks it by an eighth; so where holders are preempted or waits are long, little is
+ * lost, and a floor keeps it able to learn that times have changed. On one CPU nobody can change the word while
+ * we look: no spin.
+ */
+#include "wait/waiting.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/tls.h"
+#include "wait/hook.h"
+
+enum { BUDGET_MIN = 16, BUDGET_START = 100, BUDGET_MAX = 400 };
+
+static PLAIT_TLS unsigned budget = BUDGET_START;
+
+unsigned plait__cpus(void)
+{
+    static uint32_t cpus; /* relaxed: every thread computes the same */
+    uint32_t n = load_relaxed(&cpus);
+    cpu_set_t set;
+
+    if (n)
+        return n;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        n = (uint32_t)CPU_COUNT(&set);
+    else
+        n = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than the set holds */
+    if (n == 0 || n > 1u << 20)
+        n = 1;
+    store_relaxed(&cpus, n);
+    return n;
+}
+
+bool plait__spin(const uint32_t *word, uint32_t expected)
+{
+    if (plait__cpus() == 1 || plait__wait_is_hooked())
+        return load_relaxed(word) != expected;
+    for (unsigned i = 0; i < budget; i++) {
+        if (load_relaxed(word) != expected) {
+            unsigned wanted = 2 * i + BUDGET_MIN;
+
+            budget += wanted > budget ? (wanted - budget + 7) / 8 : 0;
+            if (budget > BUDGET_MAX)
+                budget = BUDGET_MAX;
+            return true;
+        }
+        cpu_relax();
+    }
+    budget -= (budget - BUDGET_MIN) / 8;
+    return false;
+}

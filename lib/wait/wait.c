@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * plait_wait is the kernel's futex wait with an absolute deadline, in a loop that hides signals. If the caller is
+ * bound to a cancel token, the token's word is waited on together with the caller's (futex_waitv): the kernel sleeps only
+ * while both are as expected, so neither a wake nor a cancel can fall between the look and the sleep, and
+ * a canceller needs to know nobody: it sets the word and wakes it. If the thread has a hook (it runs fibers),
+ * the same words go to the hook.
+ *
+ * plait_wake looks for parked fibers and then wakes the futex.
+ *
+ * No wake is lost (private words, fibers): the parker enters itself in the table and then looks at the word once
+ * more; the waker changes the word and then looks into the table. E1: between the two steps of each lies a
+ * sequentially consistent operation on plait__parked_total, so at least one of the two sees the other.
+ *
+ * Without futex_waitv (ENOSYS) several words are looked at in turn: sleep on the first for a millisecond, growing to
+ * 20, then look at all. A change is noticed by its value, so wakers must change the word, as the contract says.
+ */
+#include <plait/wait.h>
+
+#include <errno.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/tls.h"
+#include "wait/futex.h"
+#include "wait/hook.h"
+#include "wait/parked.h"
+#include "wait/waiting.h"
+
+static PLAIT_TLS plait_cancel_t *bound_token;
+static PLAIT_TLS struct plait__wait_hook *hook;
+
+struct plait__wait_hook *plait__wait_hook_set(struct plait__wait_hook *new_hook)
+{
+    struct plait__wait_hook *old = hook;
+
+    hook = new_hook;
+    return old;
+}
+
+bool plait__wait_is_hooked(void)
+{
+    return hook != NULL;
+}
+
+plait_cancel_t *plait_cancel_bind(plait_cancel_t *token)
+{
+    plait_cancel_t *old = bound_token;
+
+    bound_token = token;
+    return old;
+}
+
+plait_cancel_t *plait_cancel_current(void)
+{
+    return bound_token;
+}
+
+static bool any_changed(const struct plait_wait_word *words, size_t count, size_t *index_out)
+{
+    for (size_t i = 0; i < count; i++)
+        if (load_acquire(words[i].word) != words[i].expected) {
+            *index_out = i;
+            return true;
+        }
+    return false;
+}
+
+/* One look after another, for kernels without futex_waitv. */
+static int wait_in_turns(const struct plait_wait_word *words, size_t count, plait_time_t deadline,
+                         size_t *index_out)
+{
+    plait_time_t step = PLAIT__MILLISECOND;
+
+    for (;;) {
+        plait_time_t until = plait_now() + step;
+        int err;
+
+        if (any_changed(words, count, index_out))
+            return 0;
+        if (until > deadline)
+            until = deadline;
+        err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, until);
+        if (err == 0) {
+            *index_out = 0;
+            return 0;
+        }
+        if (err == ETIMEDOUT && until == deadline)
+            return any_changed(words, count, index_out) ? 0 : ETIMEDOUT;
+        if (step < 20 * PLAIT__MILLISECOND)
+            step += step / 2;
+    }
+}
+
+/* Sleep on the words, as a thread. 0: look again. */
+static int sleep_on(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+{
+    for (;;) {
+        int err;
+
+        *index_out = 0;
+        if (count == 1)
+            err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, deadline);
+        else
+            err = plait__futex_wait_many(words, count, deadline, index_out);
+        if (err == ENOSYS)
+            return wait_in_turns(words, count, deadline, index_out);
+        if (err == EAGAIN) {
+            any_changed(words, count, index_out);
+            return 0;
+        }
+        if (err != EINTR)
+            return err;
+    }
+}
+
+/*
+ * The whole of waiting. The caller's words stand in words[0..count), with room for one more behind them: the token's.
+ */
+static int wait_on(struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+{
+    plait_cancel_t *token = bound_token;
+    size_t all = count;
+    int err;
+
+    if (any_changed(words, count, index_out))
+        return 0;
+    *index_out = count;
+    if (token) {
+        if (load_acquire(&token->word))
+            return ECANCELED;
+        words[all++] = (struct plait_wait_word){ &token->word, 0, token->mode & PLAIT_SHARED };
+    }
+    if (deadline <= PLAIT_NOW)
+        return ETIMEDOUT;
+    if (hook)
+        err = hook->wait(hook, words, all, deadline);
+    else
+        err = sleep_on(words, all, deadline, index_out);
+    if (token && load_acquire(&token->word) && !any_changed(words, count, index_out)) {
+        *index_out = count;
+        return ECANCELED;
+    }
+    return err;
+}
+
+static bool bad_word(const struct plait_wait_word *w)
+{
+    return !w->word || (uintptr_t)w->word % sizeof(uint32_t) || (w->flags & ~(uint32_t)PLAIT_SHARED);
+}
+
+int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline)
+{
+    struct plait_wait_word words[2] = { { word, expected, flags } };
+    size_t index;
+
+    if (bad_word(&words[0]))
+        return EINVAL;
+    return wait_on(words, 1, deadline, &index);
+}
+
+int plait_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+{
+    struct plait_wait_word copy[PLAIT_WAIT_MANY_MAX + 1];
+    size_t index = count;
+    int err;
+
+    if (!words || count == 0 || count > PLAIT_WAIT_MANY_MAX)
+        return EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (bad_word(&words[i]))
+            return EINVAL;
+        copy[i] = words[i];
+    }
+    err = wait_on(copy, count, deadline, &index);
+    if (index_out)
+        *index_out = index < count ? index : count;
+    return err;
+}
+
+int plait_wake(const uint32_t *word, unsigned count, unsigned flags)
+{
+    bool shared = flags & PLAIT_SHARED;
+    int woken;
+
+    if ((uintptr_t)word % sizeof(uint32_t) || !word || (flags & ~(unsigned)PLAIT_SHARED))
+        return EINVAL;
+    if (!shared && plait__parked_anyone()) {
+        unsigned fibers = plait__parked_wake(word, count);
+
+        if (fibers == count)
+            return 0;
+        count -= fibers;
+    }
+    woken = plait__futex_wake(word, count, shared);
+    return woken < 0 && woken != -EFAULT ? -woken : 0; /* EFAULT: unmapped already, so nobody waits */
+}
+
+int plait__wait_sliced(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
+                       plait_time_t *slice)
+{
+    plait_time_t until;
+    int err;
+
+    if (!(flags & PLAIT_SHARED))
+        return plait_wait(word, expected, flags, deadline);
+    if (*slice == 0)
+        *slice = 100 * PLAIT__MILLISECOND;
+    until = deadline <= PLAIT_NOW ? deadline : plait_now() + *slice;
+    if (until >= deadline)
+        return plait_wait(word, expected, flags, deadline);
+    err = plait_wait(word, expected, flags, until);
+    if (err != ETIMEDOUT)
+        return err;
+    if (*slice < 800 * PLAIT__MILLISECOND)
+        *slice *= 2;
+    return 0;
+}
+
+int plait_sleep_until(plait_time_t deadline)
+{
+    static const uint32_t never;
+    int err;
+
+    do
+        err = plait_wait(&never, 0, 0, deadline);
+    while (err == 0);
+    return err == ETIMEDOUT ? 0 : err;
+}
+
+int plait_sleep(double seconds)
+{
+    return plait_sleep_until(plait_after(seconds));
+}
