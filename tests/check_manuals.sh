@@ -36,6 +36,8 @@ while read -r name; do
 done <"$work/gone"
 
 sh "$srcdir/tests/support/manual_programs.sh" "$work" "$srcdir"/doc/*.[1-9]
+sed -n "/^A program, complete:/,/^    cc /{ /^    cc /d; s/^    //p; }" "$srcdir/README" \
+    >"$work/manual_README.c"
 programs=0
 for program in "$work"/manual_*.c; do
     [ -e "$program" ] || { fail "no complete program in any page"; break; }
