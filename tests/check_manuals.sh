@@ -36,6 +36,23 @@ while read -r name; do
 done <"$work/gone"
 
 sh "$srcdir/tests/support/manual_programs.sh" "$work" "$srcdir"/doc/*.[1-9]
+# The synopses agree with the headers: declared once more, a function keeps its type.
+{
+    for header in "$srcdir"/include/plait/*.h; do
+        echo "#include <plait/${header##*/}>"
+    done
+    awk '/^\.Sh /{ on = ($2 == "SYNOPSIS") }
+        !on { next }
+        { text = substr($0, 5); gsub(/"/, "", text) }
+        /^\.Ft /{ type = text }
+        /^\.Fo /{ name = text; list = "" }
+        /^\.Fa /{ list = list (list == "" ? "" : ", ") text }
+        /^\.Fc/{ print type, name "(" list ");" }' "$srcdir"/doc/*.[1-9]
+} >"$work/synopsis.c"
+# shellcheck disable=SC2086
+$CC $CFLAGS -std=c11 -I"$srcdir/include" -fsyntax-only "$work/synopsis.c" ||
+    fail "a synopsis differs from its header"
+
 sed -n "/^A program, complete:/,/^    cc /{ /^    cc /d; s/^    //p; }" "$srcdir/README" \
     >"$work/manual_README.c"
 programs=0
