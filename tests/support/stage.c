@@ -15,6 +15,8 @@
 
 #define JOIN_SECONDS 20
 
+static uint64_t seed;
+
 enum setting stage_settings[3] = { STAGE_PRIVATE, STAGE_THREADS, STAGE_PROCESSES };
 
 void stage_pause(void)
@@ -92,7 +94,7 @@ struct worker *worker_start(struct stage *stage, void (*run)(struct worker *), v
     if (stage->worker_count == STAGE_WORKERS_MAX)
         return NULL;
     *w = (struct worker){ .stage = stage, .run = run, .with = with, .number = stage->worker_count, .result = -1 };
-    w->random = stage->worker_count * 0x9e3779b97f4a7c15u + 1;
+    w->random = seed += 0x9e3779b97f4a7c15u;
     if (stage->setting != STAGE_PROCESSES) {
         if (pthread_create(&w->thread, NULL, run_thread, w) != 0)
             return NULL;
@@ -207,7 +209,8 @@ bool thread_sleeps(uint32_t tid)
 uint64_t stage_seed(void)
 {
     const char *given = getenv("PLAIT_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 0) : (uint64_t)plait_now();
+
+    seed = given ? strtoull(given, NULL, 0) : (uint64_t)plait_now();
 
     printf("PLAIT_SEED=%llu\n", (unsigned long long)seed);
     return seed;

@@ -87,7 +87,7 @@ unsigned worker_random(struct worker *self, unsigned below);
 /* Is the thread of that kernel id asleep in the kernel? */
 bool thread_sleeps(uint32_t tid);
 
-/* The seed of random tests: PLAIT_SEED, or a new one; printed. */
+/* Seed worker_random for the workers to come: with PLAIT_SEED, or anew; printed and returned. */
 uint64_t stage_seed(void);
 
 /* How long stress lasts: PLAIT_STRESS_SECONDS, or 2. */
