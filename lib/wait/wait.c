@@ -94,17 +94,19 @@ static int wait_in_turns(const struct plait_wait_word *words, size_t count, plai
     }
 }
 
-/* Sleep on the words, as a thread. 0: look again. */
+/* Sleep on the words, as a thread. 0: look again; *index_out as it was if no word is known to be the reason. */
 static int sleep_on(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
 {
     for (;;) {
         int err;
 
-        *index_out = 0;
-        if (count == 1)
-            err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, deadline);
-        else
+        if (count > 1)
             err = plait__futex_wait_many(words, count, deadline, index_out);
+        else {
+            err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, deadline);
+            if (err == 0)
+                *index_out = 0;
+        }
         if (err == ENOSYS)
             return wait_in_turns(words, count, deadline, index_out);
         if (err == EAGAIN) {
