@@ -251,6 +251,34 @@ static void free_with_a_held_lock_answers_EBUSY(void **state)
     assert_false(is_mapped(lock));
 }
 
+static void *close_it(void *arg)
+{
+    *(int *)arg = plait_arena_free(arena);
+    return NULL;
+}
+
+/* The holder's own EBUSY must not have made it a stranger whose lock may be unmapped. */
+static int hold_on_while_another_closes(void *arg)
+{
+    plait_lock_t *lock;
+    pthread_t thread;
+    int err = -1;
+
+    if (make_of(4) || plait_arena_alloc(arena, sizeof *lock, (void **)&lock) ||
+        plait_lock_init(lock, PLAIT_SHARED) || plait_lock_acquire(lock, PLAIT_FOREVER))
+        return 1;
+    if (plait_arena_free(arena) != EBUSY)
+        return 2;
+    if (pthread_create(&thread, NULL, close_it, &err) || pthread_join(thread, NULL) || err)
+        return 3;
+    return plait_lock_release(lock) ? 4 : 0;
+}
+
+static void free_by_another_thread_spares_a_held_lock(void **state)
+{
+    assert_int_equal(child_run(hold_on_while_another_closes, NULL), 0);
+}
+
 static void make_robust(pthread_mutex_t *mutex)
 {
     pthread_mutexattr_t attr;
@@ -392,6 +420,27 @@ static void child_owns_none_of_its_parents_locks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* A closed arena that lives on for another thread's sake is nothing to the child, which has no such thread. */
+static int has_it_no_more(void *arg)
+{
+    return is_mapped(arg) ? 1 : 0;
+}
+
+static void child_does_not_inherit_what_is_closed(void **state)
+{
+    plait_sem_t there = PLAIT_SEM_INIT(0), go = PLAIT_SEM_INIT(0);
+    struct member m = { 0 };
+    void *memory;
+
+    assert_int_equal(make_of(4), 0);
+    assert_int_equal(plait_arena_alloc(arena, 1, &memory), 0);
+    start(&m, &there, &go);
+    assert_int_equal(plait_arena_free(arena), 0);
+    assert_int_equal(child_run(has_it_no_more, memory), 0);
+    plait_sem_release(&go, 1);
+    assert_int_equal(pthread_join(m.thread, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,10 +450,12 @@ int main(void)
         cmocka_unit_test(slots_are_not_shared_by_threads_that_come_together),
         cmocka_unit_test(free_while_another_thread_takes_part_keeps_the_mapping),
         cmocka_unit_test(free_with_a_held_lock_answers_EBUSY),
+        cmocka_unit_test(free_by_another_thread_spares_a_held_lock),
         cmocka_unit_test(robust_mutexes_of_the_thread_work_after_closing),
         cmocka_unit_test(handles_are_dropped_by_several_threads_at_once),
         cmocka_unit_test(child_closes_for_itself_alone),
         cmocka_unit_test(child_owns_none_of_its_parents_locks),
+        cmocka_unit_test(child_does_not_inherit_what_is_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
