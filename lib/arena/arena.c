@@ -203,6 +203,13 @@ static bool holds_lock_in(const struct plait_arena *arena)
            plait__robust_holds_within(plait__at(arena->base, heap), arena->limit - heap);
 }
 
+void plait__arena_hold(plait_arena_t *arena)
+{
+    lock_registry();
+    arena->handles++;
+    unlock_registry();
+}
+
 int plait_arena_free(plait_arena_t *arena)
 {
     const void *closed = NULL;
