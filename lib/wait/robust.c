@@ -111,8 +111,22 @@ static void make_libc_register(void)
     pthread_mutexattr_destroy(&attr);
 }
 
+/* musl leaves in a child's list what its parent held: whatever the child linked in front would write into those. */
+static void empty_list_in_child(void)
+{
+    if (self.head)
+        self.head->first = &self.head->first;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, empty_list_in_child);
+}
+
 static __attribute__((noinline)) void fill_self(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     self.epoch = plait__fork_epoch_renew();
     self.tid = (uint32_t)syscall(SYS_gettid);
     self.held = 0;
@@ -121,6 +135,8 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
+    if (self.head && self.head->offset == LAYOUT_MUSL)
+        pthread_once(&once, watch_forks);
 }
 
 static inline struct self *me(void)
