@@ -14,5 +14,6 @@
 #include <plait/event.h>
 #include <plait/cond.h>
 #include <plait/arena.h>
+#include <plait/queue.h>
 
 #endif

@@ -185,6 +185,13 @@ int plait__arena_fd(const plait_arena_t *arena)
     return arena->fd;
 }
 
+void plait__arena_hold(plait_arena_t *arena)
+{
+    lock_registry();
+    arena->handles++;
+    unlock_registry();
+}
+
 int plait_arena_free(plait_arena_t *arena)
 {
     if (!arena)

@@ -32,6 +32,9 @@ plait_arena_t *plait__arena_by_id(uint64_t id);
 int plait__arena_fd(const plait_arena_t *arena);
 int plait__arena_attach_fd(int fd, plait_arena_t **arena_out);
 
+/* One handle more on an arena; dropped with plait_arena_free. */
+void plait__arena_hold(plait_arena_t *arena);
+
 /* Bookkeeping for participants: one thread more, or less; the last to leave a closed arena unmaps it. */
 void plait__arena_member_joined(struct plait_arena *arena);
 void plait__arena_member_left(struct plait_arena *arena);
