@@ -46,7 +46,7 @@ static int key_error;
 
 static void leave(struct membership *m)
 {
-    plait__robust_release(&m->slot->life);
+    plait__robust_resign(&m->slot->life);
     plait__arena_member_left(m->arena);
     free(m);
 }

@@ -48,6 +48,8 @@ static int open_at_maker(uint64_t id, plait_arena_t **arena_out)
         return ENOENT;
     err = plait__arena_attach_fd(fd, arena_out);
     close(fd);
+    if (err == EBADMSG) /* what the maker has there now is something else */
+        return ENOENT;
     if (err == 0 && (*arena_out)->id != id) {
         plait_arena_free(*arena_out);
         err = ENOENT;

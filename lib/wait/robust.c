@@ -208,7 +208,6 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    s->held++;
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
         link_entry(s->head, lock);
 }
@@ -306,8 +305,10 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     saved = announce(s, lock);
     if (__builtin_expect(!cas_acquire(word, &unheld, s->tid), 0)) /* E1 */
         err = acquire_contended(lock, word, s->tid, deadline);
-    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1))
+    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1)) {
         own(s, lock);
+        s->held++;
+    }
     unannounce(s, saved);
     if (__builtin_expect(err == EOWNERDEAD, 0))
         store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
@@ -389,6 +390,12 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
     }
     unannounce(s, saved);
     return err;
+}
+
+void plait__robust_resign(plait_lock_t *life)
+{
+    me()->held++; /* release counts one down, claim has counted none up */
+    plait__robust_release(life);
 }
 
 bool plait__robust_owner_died(const plait_lock_t *life)
