@@ -51,6 +51,11 @@ void plait__header_build(struct plait__arena_header *h, uint64_t limit, uint32_t
     h->checksum = checksum(h);
     plait__robust_init(&h->lock, PLAIT_SHARED | plait__lock_mode(h),
                        offsetof(struct plait__arena_header, lock));
+    for (uint32_t i = 0; i < participants; i++) {
+        plait_lock_t *life = &plait__slot_at(h, i)->life;
+
+        plait__robust_init(life, PLAIT_SHARED | plait__lock_mode(h), plait__offset_in(h, life));
+    }
     h->top = plait__heap_offset(participants);
     store64_release(&h->magic, PLAIT__ARENA_MAGIC); /* E1 */
 }

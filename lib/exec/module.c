@@ -19,7 +19,7 @@
  * dlopen is a weak reference: a static program that does not use it otherwise has none, and can run functions of
  * its own only, which is all there are.
  */
-extern void *dlopen(const char *path, int flags) __attribute__((__weak__));
+#pragma weak dlopen
 
 struct search {
     const char *address;         /* of a function, for plait__function_of */

@@ -31,7 +31,6 @@
  * registered are the program's.
  */
 
-extern char **environ;
 
 enum { EXIT_NO_FUNCTION = 127 };
 

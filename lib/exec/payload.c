@@ -10,7 +10,6 @@
 #include "exec/descriptors.h"
 #include "exec/nursery_wire.h"
 
-extern char **environ;
 
 static size_t strings_size(char *const *strings, uint32_t *count_out)
 {

@@ -592,7 +592,7 @@ static void *supervise(void *arg)
             continue;
         /* The nursery itself may die without a word. */
         plait_time_t look = plait_now() + LOOK_EVERY;
-        plait_wait_many(words, ends ? 2 : 1, until < look ? until : look, NULL);
+        plait_wait_many(words, ends ? 2 : 1, NULL, until < look ? until : look);
     }
     collect_finished(pool);
     return NULL;

@@ -74,39 +74,73 @@ static int make_locks(struct plait__queue_body *b)
     return err ? err : plait_lock_init(&b->get.lock, b->flags);
 }
 
-int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts, size_t opts_size)
+static int make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
 {
     struct plait__queue_body *b;
-    struct plait_queue_opts o;
     struct plait_queue *q;
-    int err = plait__options_read(&o, sizeof o, opts, opts_size);
+    int err = allocate_body(o->arena, &b);
 
-    *queue_out = NULL;
-    if (err || o.item_size == 0 || o.item_size > ITEM_SIZE_MAX || o.maxsize > QUEUE_MAXSIZE_MAX)
-        return EINVAL;
-    err = allocate_body(o.arena, &b);
     if (err)
         return err;
-    b->flags = o.arena ? PLAIT_SHARED : 0;
-    b->item_size = o.item_size;
-    b->stride = stride_for(o.item_size);
-    b->maxsize = o.maxsize;
-    q = handle_on(b, o.arena);
+    b->flags = o->arena ? PLAIT_SHARED : 0;
+    b->item_size = o->item_size;
+    b->stride = stride_for(o->item_size);
+    b->maxsize = o->maxsize;
+    q = handle_on(b, o->arena);
     if (!q) {
-        free_body(b, o.arena);
+        free_body(b, o->arena);
         return ENOMEM;
     }
     err = make_locks(b);
     if (err == 0)
         err = plait__fifo_make(q);
     if (err) {
-        free_body(b, o.arena);
+        free_body(b, o->arena);
         drop_handle(q);
         return err;
     }
     store_release(&b->magic, PLAIT__QUEUE_MAGIC);
     *queue_out = q;
     return 0;
+}
+
+/* Open the queue of that name, or make it; whoever publishes first has made it. */
+static int open_or_make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
+{
+    for (;;) {
+        int err = plait_queue_lookup(queue_out, o->arena, o->name);
+
+        if (err == 0) {
+            if ((*queue_out)->item_size == o->item_size && (*queue_out)->body->maxsize == o->maxsize)
+                return 0;
+            plait_queue_free(*queue_out);
+            *queue_out = NULL;
+            return EINVAL;
+        }
+        if (err == ENOENT)
+            err = make(queue_out, o);
+        if (err)
+            return err;
+        err = plait_queue_publish(*queue_out, o->name);
+        if (err == 0)
+            return 0;
+        plait_queue_destroy(*queue_out);
+        *queue_out = NULL;
+        if (err != EEXIST)
+            return err;
+    }
+}
+
+int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts, size_t opts_size)
+{
+    struct plait_queue_opts o;
+    int err = plait__options_read(&o, sizeof o, opts, opts_size);
+
+    *queue_out = NULL;
+    if (err || o.item_size == 0 || o.item_size > ITEM_SIZE_MAX || o.maxsize > QUEUE_MAXSIZE_MAX ||
+        (o.name && !o.arena))
+        return EINVAL;
+    return o.name ? open_or_make(queue_out, &o) : make(queue_out, &o);
 }
 
 int plait_queue_free(plait_queue_t *q)

@@ -111,8 +111,22 @@ static void make_libc_register(void)
     pthread_mutexattr_destroy(&attr);
 }
 
+/* musl leaves in a child's list what its parent held: whatever the child linked in front would write into those. */
+static void empty_list_in_child(void)
+{
+    if (self.head)
+        self.head->first = &self.head->first;
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, empty_list_in_child);
+}
+
 static __attribute__((noinline)) void fill_self(void)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
     self.epoch = plait__fork_epoch_renew();
     self.tid = (uint32_t)syscall(SYS_gettid);
     self.held = 0;
@@ -121,6 +135,8 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
+    if (self.head && self.head->offset == LAYOUT_MUSL)
+        pthread_once(&once, watch_forks);
 }
 
 static inline struct self *me(void)
@@ -192,7 +208,6 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    s->held++;
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
         link_entry(s->head, lock);
 }
@@ -290,8 +305,10 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     saved = announce(s, lock);
     if (__builtin_expect(!cas_acquire(word, &unheld, s->tid), 0)) /* E1 */
         err = acquire_contended(lock, word, s->tid, deadline);
-    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1))
+    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1)) {
         own(s, lock);
+        s->held++;
+    }
     unannounce(s, saved);
     if (__builtin_expect(err == EOWNERDEAD, 0))
         store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
@@ -373,6 +390,12 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
     }
     unannounce(s, saved);
     return err;
+}
+
+void plait__robust_resign(plait_lock_t *life)
+{
+    me()->held++; /* release counts one down, claim has counted none up */
+    plait__robust_release(life);
 }
 
 bool plait__robust_owner_died(const plait_lock_t *life)

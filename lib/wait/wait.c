@@ -94,17 +94,19 @@ static int wait_in_turns(const struct plait_wait_word *words, size_t count, plai
     }
 }
 
-/* Sleep on the words, as a thread. 0: look again. */
+/* Sleep on the words, as a thread. 0: look again; *index_out as it was if no word is known to be the reason. */
 static int sleep_on(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
 {
     for (;;) {
         int err;
 
-        *index_out = 0;
-        if (count == 1)
-            err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, deadline);
-        else
+        if (count > 1)
             err = plait__futex_wait_many(words, count, deadline, index_out);
+        else {
+            err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, deadline);
+            if (err == 0)
+                *index_out = 0;
+        }
         if (err == ENOSYS)
             return wait_in_turns(words, count, deadline, index_out);
         if (err == EAGAIN) {
@@ -161,7 +163,7 @@ int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_ti
     return wait_on(words, 1, deadline, &index);
 }
 
-int plait_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out, plait_time_t deadline)
 {
     struct plait_wait_word copy[PLAIT_WAIT_MANY_MAX + 1];
     size_t index = count;
