@@ -111,11 +111,32 @@ static void make_libc_register(void)
     pthread_mutexattr_destroy(&attr);
 }
 
+/*
+ * In a child of fork, musl leaves the list as it was: who links a lock in front of the parent's writes into the
+ * parent's list. What the child has linked itself comes first; the list is cut off behind that. musl clears the offset until
+ * the child's first robust mutex.
+ */
+static void cut_off_parents_locks(struct head *head)
+{
+    void **link = &head->first;
+
+    for (unsigned seen = 0; head->offset && *link != (void *)&head->first && seen < 2 * HELD_MAX; seen++) {
+        uintptr_t entry = (uintptr_t)*link & ~(uintptr_t)1;
+
+        if ((load_relaxed((uint32_t *)(entry + (uintptr_t)head->offset)) & FUTEX_TID_MASK) != self.tid)
+            break;
+        link = (void **)entry;
+    }
+    *link = &head->first;
+}
+
 static __attribute__((noinline)) void fill_self(void)
 {
     self.epoch = plait__fork_epoch_renew();
     self.tid = (uint32_t)syscall(SYS_gettid);
     self.held = 0;
+    if (self.head)
+        cut_off_parents_locks(self.head);
     self.head = registered_list();
     if (!self.head) {
         make_libc_register();
