@@ -150,6 +150,20 @@ static void push_free(struct plait__arena_header *h, uint64_t offset, struct pla
     h->free_lists[b->class] = offset;
 }
 
+/* Free the pending block, or see that it is committed. One whose pages may be gone already stays marked so. */
+static void settle_pending(struct plait__arena_header *h, struct plait__block *b)
+{
+    uint64_t *place = h->pending_place ? plait__at(h, h->pending_place) : NULL;
+    bool committed = place && *place == h->pending_block;
+
+    if (committed && !h->pending_free)
+        return;
+    if (committed)
+        *place = 0;
+    if (b->state == PLAIT__BLOCK_USED)
+        b->state = PLAIT__BLOCK_FREE;
+}
+
 /* Finish or undo what a dead holder of the lock was doing, and make the caches anew. */
 static int repair(struct plait__arena_header *h)
 {
@@ -157,19 +171,12 @@ static int repair(struct plait__arena_header *h)
     uint64_t heap = plait__heap_offset(h->participants);
     uint64_t used = 0;
 
-    if (h->top < heap || h->top > h->limit)
+    if (h->top < heap || h->top > h->reserved || h->reserved > h->limit)
         return EBADMSG;
-    if (pending && plait__block_is_sound(h, pending)) {
-        uint64_t *place = h->pending_place ? plait__at(h, h->pending_place) : NULL;
-
-        if (h->pending_free) {
-            if (place && *place == pending)
-                *place = 0;
-            block_at(h, pending)->state = PLAIT__BLOCK_FREE;
-        } else if (!place || *place != pending) {
-            block_at(h, pending)->state = PLAIT__BLOCK_FREE;
-        }
-    }
+    if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
+        return EBADMSG;
+    if (pending && plait__block_is_sound(h, pending))
+        settle_pending(h, block_at(h, pending));
     memset(h->free_lists, 0, sizeof h->free_lists);
     for (uint64_t offset = heap; offset < h->top; offset += plait__class_size(block_at(h, offset)->class)) {
         struct plait__block *b = block_at(h, offset);
