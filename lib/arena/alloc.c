@@ -18,7 +18,8 @@
  * The system's memory is reserved up to `reserved`, by fallocate, before `top` moves there: so no touch can fail for
  * want of it (SIGBUS). Large free blocks give their whole pages back, and reserve them again when they are used.
  *
- * E1: the lock orders everything here.
+ * E1: the lock orders everything here. E2: `top` is released after `reserved` and the block below it: who looks without
+ * the lock (opening, verifying) acquires `top` and then finds a `reserved` that is not smaller.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,13 +66,14 @@ static struct plait__block *block_at(const struct plait__arena_header *h, uint64
 bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset)
 {
     const struct plait__block *b;
+    uint64_t top = load64_acquire(&h->top); /* E2 */
 
-    if (offset < plait__heap_offset(h->participants) || offset >= h->top ||
+    if (offset < plait__heap_offset(h->participants) || offset >= top ||
         offset % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block))
         return false;
     b = block_at(h, offset);
     return b->class < PLAIT__ARENA_CLASSES && b->check == block_check(offset, b->class) &&
-           plait__class_size(b->class) <= h->top - offset &&
+           plait__class_size(b->class) <= top - offset &&
            (b->state == PLAIT__BLOCK_USED || b->state == PLAIT__BLOCK_FREE || b->state == PLAIT__BLOCK_FREE_HOLE);
 }
 
@@ -103,12 +105,12 @@ int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
     if (generous > h->limit)
         generous = h->limit;
     if (reserve_range(h, h->reserved, generous - h->reserved) == 0) {
-        h->reserved = generous;
+        store64_relaxed(&h->reserved, generous);
         return 0;
     }
     if (reserve_range(h, h->reserved, end - h->reserved) != 0)
         return ENOSPC;
-    h->reserved = end;
+    store64_relaxed(&h->reserved, end);
     return 0;
 }
 
@@ -258,7 +260,7 @@ static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t
     *block_at(h, offset) = (struct plait__block){ block_check(offset, class), (uint16_t)class, PLAIT__BLOCK_USED, 0 };
     h->pending_block = offset;
     compiler_barrier();
-    h->top = offset + size;
+    store64_release(&h->top, offset + size); /* E2 */
     *offset_out = offset;
     return 0;
 }
