@@ -52,6 +52,7 @@
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
+#include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/waiting.h"
 
@@ -111,32 +112,37 @@ static void make_libc_register(void)
     pthread_mutexattr_destroy(&attr);
 }
 
-/* musl leaves in a child's list what its parent held: whatever the child linked in front would write into those. */
-static void empty_list_in_child(void)
+/*
+ * In a child of fork, musl leaves the list as it was: who links a lock in front of the parent's writes into the
+ * parent's list. What the child has linked itself comes first; the list is cut off behind that. musl clears the offset until
+ * the child's first robust mutex.
+ */
+static void cut_off_parents_locks(struct head *head)
 {
-    if (self.head)
-        self.head->first = &self.head->first;
-}
+    void **link = &head->first;
 
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, empty_list_in_child);
+    for (unsigned seen = 0; head->offset && *link != (void *)&head->first && seen < 2 * HELD_MAX; seen++) {
+        uintptr_t entry = (uintptr_t)*link & ~(uintptr_t)1;
+
+        if ((load_relaxed((uint32_t *)(entry + (uintptr_t)head->offset)) & FUTEX_TID_MASK) != self.tid)
+            break;
+        link = (void **)entry;
+    }
+    *link = &head->first;
 }
 
 static __attribute__((noinline)) void fill_self(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
     self.epoch = plait__fork_epoch_renew();
     self.tid = (uint32_t)syscall(SYS_gettid);
     self.held = 0;
+    if (self.head)
+        cut_off_parents_locks(self.head);
     self.head = registered_list();
     if (!self.head) {
         make_libc_register();
         self.head = registered_list();
     }
-    if (self.head && self.head->offset == LAYOUT_MUSL)
-        pthread_once(&once, watch_forks);
 }
 
 static inline struct self *me(void)
@@ -251,8 +257,28 @@ static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
         cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
 }
 
-static int acquire_contended(plait_lock_t *lock, uint32_t *word, uint32_t tid, plait_time_t deadline)
+/*
+ * Sleep, with the lock announced. But where other fibers of this thread run meanwhile: their announcements do not
+ * nest in ours.
+ */
+static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uint32_t expected, plait_time_t deadline,
+                           plait_time_t *slice)
 {
+    bool fiber = plait__wait_is_hooked();
+    int err;
+
+    if (fiber)
+        unannounce(s, *saved);
+    err = plait__wait_sliced(word_of(lock, s), expected, PLAIT_SHARED, deadline, slice);
+    if (fiber)
+        *saved = announce(s, lock);
+    return err;
+}
+
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+{
+    uint32_t *word = word_of(lock, s);
+    uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
     bool spun = false;
@@ -287,7 +313,7 @@ static int acquire_contended(plait_lock_t *lock, uint32_t *word, uint32_t tid, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
-        err = plait__wait_sliced(word, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, PLAIT_SHARED, deadline, &slice);
+        err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
 }
@@ -304,7 +330,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
         return EOVERFLOW;
     saved = announce(s, lock);
     if (__builtin_expect(!cas_acquire(word, &unheld, s->tid), 0)) /* E1 */
-        err = acquire_contended(lock, word, s->tid, deadline);
+        err = acquire_contended(s, &saved, lock, deadline);
     if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1)) {
         own(s, lock);
         s->held++;
