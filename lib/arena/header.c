@@ -60,9 +60,10 @@ void plait__header_build(struct plait__arena_header *h, uint64_t limit, uint32_t
     store64_release(&h->magic, PLAIT__ARENA_MAGIC); /* E1 */
 }
 
+/* Others may be allocating meanwhile: what changes is looked at in the order in which it holds (E2 of alloc.c). */
 bool plait__header_is_sound(const struct plait__arena_header *h, uint64_t size)
 {
-    uint64_t heap;
+    uint64_t heap, top, reserved;
 
     if (size < sizeof *h || load64_acquire(&h->magic) != PLAIT__ARENA_MAGIC) /* E1 */
         return false;
@@ -71,9 +72,10 @@ bool plait__header_is_sound(const struct plait__arena_header *h, uint64_t size)
     if (h->limit != size || h->participants == 0 || h->participants > 32768)
         return false;
     heap = plait__heap_offset(h->participants);
-    return heap < h->limit && h->reserved <= h->limit && h->top >= heap && h->top <= h->reserved &&
-           h->used <= h->limit && load_acquire(&h->slots_high) <= h->participants &&
-           h->lock.state == PLAIT__LOCK_IS_SHARED &&
+    top = load64_acquire(&h->top); /* E2 */
+    reserved = load64_relaxed(&h->reserved);
+    return heap < h->limit && reserved <= h->limit && top >= heap && top <= reserved &&
+           load_acquire(&h->slots_high) <= h->participants && h->lock.state == PLAIT__LOCK_IS_SHARED &&
            h->lock.arena_offset == offsetof(struct plait__arena_header, lock) &&
            h->lock.mode == (PLAIT_SHARED | plait__lock_mode(h));
 }
