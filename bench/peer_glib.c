@@ -6,8 +6,8 @@
 #include "flow.h"
 #include "peers.h"
 
-static void put(void *queue, uint64_t item) { g_async_queue_push(queue, GSIZE_TO_POINTER(item)); }
-static uint64_t get(void *queue) { return GPOINTER_TO_SIZE(g_async_queue_pop(queue)); }
+BENCH_INLINE void put(void *queue, uint64_t item) { g_async_queue_push(queue, GSIZE_TO_POINTER(item)); }
+BENCH_INLINE uint64_t get(void *queue) { return GPOINTER_TO_SIZE(g_async_queue_pop(queue)); }
 static void member(unsigned index, void *flow) { bench_flow_member(index, flow, put, get); }
 
 double glib_queue(const struct bench_load *load)

@@ -10,9 +10,9 @@ namespace {
 
 using queue = tbb::concurrent_bounded_queue<uint64_t>;
 
-void put(void *q, uint64_t item) { static_cast<queue *>(q)->push(item); }
+BENCH_INLINE void put(void *q, uint64_t item) { static_cast<queue *>(q)->push(item); }
 
-uint64_t get(void *q)
+BENCH_INLINE uint64_t get(void *q)
 {
     uint64_t item;
 

@@ -14,9 +14,9 @@
 
 /* ---- Ours ---- */
 
-static void ours_put(void *queue, uint64_t item) { plait_queue_put(queue, &item, PLAIT_FOREVER); }
+BENCH_INLINE void ours_put(void *queue, uint64_t item) { plait_queue_put(queue, &item, PLAIT_FOREVER); }
 
-static uint64_t ours_get(void *queue)
+BENCH_INLINE uint64_t ours_get(void *queue)
 {
     uint64_t item = 0;
 
@@ -55,13 +55,13 @@ static double ours_shared(const struct bench_load *load)
 
 /* ---- The system's ---- */
 
-static void pipe_put(void *ends, uint64_t item)
+BENCH_INLINE void pipe_put(void *ends, uint64_t item)
 {
     if (write(((int *)ends)[1], &item, sizeof item) != sizeof item)
         bench_die("write to a pipe");
 }
 
-static uint64_t pipe_get(void *ends)
+BENCH_INLINE uint64_t pipe_get(void *ends)
 {
     uint64_t item;
 
@@ -85,13 +85,13 @@ static double through_pipe(const struct bench_load *load)
     return seconds;
 }
 
-static void mq_put(void *mq, uint64_t item)
+BENCH_INLINE void mq_put(void *mq, uint64_t item)
 {
     if (mq_send(*(mqd_t *)mq, (const char *)&item, sizeof item, 0) != 0)
         bench_die("mq_send");
 }
 
-static uint64_t mq_get(void *mq)
+BENCH_INLINE uint64_t mq_get(void *mq)
 {
     uint64_t item;
 
