@@ -4,23 +4,8 @@
 # alone; each program must print what its head comment promises.
 : "${srcdir:=.}" "${CC:=cc}"
 [ "$PLAIT_INSTRUMENTED" != yes ] || { echo "an instrumented library is not for strangers"; exit 77; }
-command -v pkg-config >/dev/null 2>&1 || { echo "pkg-config is missing"; exit 77; }
-srcdir=$(cd "$srcdir" && pwd) || exit 99
-work=$(mktemp -d) || exit 99
-trap 'rm -rf "$work"' EXIT
+. "$srcdir/tests/support/stranger.sh"
 failed=0
-
-# ---- Install ------------------------------------------------------------------------------
-
-(unset MAKEFLAGS MFLAGS MAKELEVEL; make -s install DESTDIR="$work/root" >"$work/install.log" 2>&1) || {
-    cat "$work/install.log"
-    exit 1
-}
-PKG_CONFIG_PATH=$(dirname "$(find "$work/root" -name plait.pc)")
-PKG_CONFIG_SYSROOT_DIR=$work/root
-LD_LIBRARY_PATH=$work/root$(PKG_CONFIG_SYSROOT_DIR='' PKG_CONFIG_PATH=$PKG_CONFIG_PATH \
-    pkg-config --variable=libdir plait)
-export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR LD_LIBRARY_PATH
 
 # ---- Help ---------------------------------------------------------------------------------
 

@@ -210,6 +210,15 @@ void plait__arena_unlock(struct plait__arena_header *h)
     plait__robust_release(&h->lock);
 }
 
+int plait__arena_settle(struct plait__arena_header *h)
+{
+    int err = plait__arena_lock(h);
+
+    if (err == 0)
+        plait__arena_unlock(h);
+    return err;
+}
+
 static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
     uint64_t offset = h->free_lists[class];

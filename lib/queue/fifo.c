@@ -23,7 +23,8 @@
  *   - the store of the state is the moment at which a put or get takes effect. If `at` was not moved on after it, the
  *     state shows it: repair moves `at` past cells that are done. A cell half written is free; one half read is ready.
  *   - a new segment stands in put.in_hand from its allocation (one step with it) until it is in the chain;
- *     repair sees whether it is. It is prepared again before use.
+ *     repair sees whether it is. It is prepared again before use. Before repair believes put.in_hand, the
+ *     allocator must have settled that step, or it would free later what has been linked meanwhile.
  *   - an emptied segment stands in get.in_hand from before `segment` moves on until it is freed (one step with it);
  *     repair sees whether `segment` has moved on.
  */
@@ -180,7 +181,8 @@ static int shorten(struct plait_queue *q)
     struct plait__queue_side *side = &q->body->get;
     uint64_t next = load64_acquire(&segment_at(q, side->segment)->next); /* E2 */
 
-    if (!next)
+    /* The putters' segment stays theirs, even if one was killed after linking the next: repair starts there. */
+    if (!next || load64_relaxed(&q->body->put.segment) == side->segment)
         return EAGAIN;
     store64_relaxed(&side->in_hand, side->segment);
     compiler_barrier();
@@ -247,6 +249,8 @@ void plait__fifo_repair_put(struct plait_queue *q)
         ring_repair(q, side, 1);
         return;
     }
+    if (q->base)
+        plait__arena_settle(q->base);
     while ((next = load64_acquire(&segment_at(q, side->segment)->next)))
         store64_relaxed(&side->segment, next);
     if (side->in_hand == side->segment)
