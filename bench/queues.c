@@ -11,6 +11,7 @@
 #include "bench.h"
 #include "flow.h"
 #include "peers.h"
+#include "python.h"
 
 /* ---- Ours ---- */
 
@@ -125,22 +126,7 @@ static double through_mq(const struct bench_load *load)
 
 /* ---- Python ---- */
 
-static double python_queue(const struct bench_load *load)
-{
-    uint64_t items = load->ops < 20000 ? 20000 : load->ops;
-    char command[512];
-    double seconds = -1;
-    FILE *out;
-
-    snprintf(command, sizeof command, "%s %s/bench/peer_python.py queue %llu %u", BENCH_PYTHON, BENCH_SRCDIR,
-             (unsigned long long)items, load->width);
-    out = BENCH_PYTHON[0] ? popen(command, "r") : NULL;
-    if (!out)
-        return -1;
-    if (fscanf(out, "%lf", &seconds) != 1)
-        seconds = -1;
-    return pclose(out) == 0 ? seconds : -1;
-}
+static double python_queue(const struct bench_load *load) { return bench_python("queue", load, 20000); }
 
 /* ---- The table ---- */
 
