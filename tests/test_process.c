@@ -316,8 +316,8 @@ static void process_output_goes_to_the_programs_present_stream_once(void **state
 
 static void process_executing_a_program_gives_its_code(void **state)
 {
-    char *argv[] = { "sh", "-c", "exit $(($1 + $2))", "sh", "20", "22", NULL };
-    assert_int_equal(finish(start((struct plait_process_opts){ .program = "sh", .argv = argv })), 42);
+    const char *argv[] = { "sh", "-c", "exit $(($1 + $2))", "sh", "20", "22", NULL };
+    assert_int_equal(finish(start((struct plait_process_opts){ .program = "sh", .argv = (char *const *)argv })), 42);
     assert_int_equal(finish(start((struct plait_process_opts){ .program = "/bin/true" })), 0);
     assert_int_equal(finish(start((struct plait_process_opts){ .program = "false" })), 1);
 }

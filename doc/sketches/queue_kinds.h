@@ -61,6 +61,7 @@ struct plait_queue_opts_grown {
     size_t item_size; /* 0: messages of any length */
     size_t maxsize;   /* items or messages */
     plait_arena_t *arena;
+    const char *name;
     enum plait_queue_kind kind;
     enum plait_overflow overflow;
     size_t maxbytes; /* messages: most bytes at one time; 0: unbounded */

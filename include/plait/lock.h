@@ -96,7 +96,7 @@ PLAIT_API int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
 PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
 
 /* Non-zero while something (debug mode, tracing) wants to see every call: the inlined paths then step aside. */
-extern PLAIT_API uint32_t plait_hooks;
+PLAIT_API extern uint32_t plait_hooks;
 
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)

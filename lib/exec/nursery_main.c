@@ -64,6 +64,8 @@ static int look_at_module(struct dl_phdr_info *info, size_t size, void *arg)
 /* Take, in a child, the locks that every child will need. */
 static void try_fork(void)
 {
+    /* Should it hang, it must not outlive the program, whose thread waits for it. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     pid_t pid = fork();
 
     if (pid == 0) {
@@ -75,6 +77,7 @@ static void try_fork(void)
     }
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
+    prctl(PR_SET_PDEATHSIG, 0);
 }
 
 /* ---- Its children --------------------------------------------------------------------- */

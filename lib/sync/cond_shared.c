@@ -102,6 +102,10 @@ static void repair(plait_cond_t *cond)
 
         if (load64_acquire(&slot->cond) != offset_of(cond)) /* E2 */
             continue;
+        if (slot->cond_state == IDLE) { /* unchain was cut short */
+            store64_release(&slot->cond, 0);
+            continue;
+        }
         chain(cond, slot);
         if (slot->cond_state == NOTIFIED)
             cond->notified++;

@@ -13,7 +13,8 @@
  * any set changes it. Nobody but a set takes SLEEPERS off; one that is left on by a sleeper that timed out or
  * died costs one wake. A setter that dies between exchange and wake: shared waits look again by slices.
  *
- * E1: set's exchange releases; seeing SET, or another round, acquires.
+ * E1: set's exchange releases; seeing SET, or another round, acquires. After it a set uses only the address, because
+ * who waited may free the event.
  */
 #include <plait/event.h>
 
@@ -45,13 +46,14 @@ int plait_event_fini(plait_event_t *event)
 int plait_event_set(plait_event_t *event)
 {
     uint32_t v = load_relaxed(&event->word);
+    uint32_t shared = event->mode & PLAIT_SHARED;
     uint32_t set;
 
     do
         set = v & SET ? v : ((v & ~(uint32_t)SLEEPERS) + ROUND) | SET; /* set already: still an E1 for this caller */
     while (!cas_release(&event->word, &v, set));
     if (!(v & SET) && (v & SLEEPERS))
-        plait_wake(&event->word, UINT_MAX, event->mode & PLAIT_SHARED);
+        plait_wake(&event->word, UINT_MAX, shared);
     return 0;
 }
 

@@ -20,7 +20,8 @@
  * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
  * healed by the slices in which sleepers look again.
  *
- * E1: release's exchange or addition releases, acquire's exchange acquires. After it a release uses only the address.
+ * E1: release's exchange or addition releases, acquire's exchange acquires. After it the semaphore may be gone: only its
+ * address is used.
  */
 #include <plait/sem.h>
 
@@ -67,13 +68,15 @@ static uint32_t bound(const plait_sem_t *sem)
 /* Take permits if there are enough. A caller that has slept keeps the flags on and passes a wake on. */
 static bool take(plait_sem_t *sem, uint32_t *v, uint32_t count, uint32_t flags)
 {
+    uint32_t shared = sem->mode & PLAIT_SHARED;
+
     while ((*v & VALUE) >= count) {
         uint32_t left = (*v - count) | flags;
 
         if (!cas_acquire(&sem->word, v, left)) /* E1 */
             continue;
         if (flags && (left & VALUE))
-            plait_wake(&sem->word, left & SEVERAL ? UINT_MAX : 1, sem->mode & PLAIT_SHARED);
+            plait_wake(&sem->word, left & SEVERAL ? UINT_MAX : 1, shared);
         return true;
     }
     return false;
@@ -122,6 +125,7 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
 int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
 {
     uint32_t v = load_relaxed(&sem->word);
+    uint32_t shared = sem->mode & PLAIT_SHARED;
 
     if (count == 0)
         return EINVAL;
@@ -130,6 +134,6 @@ int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
             return EOVERFLOW;
     while (!cas_release(&sem->word, &v, (v & VALUE) + count)); /* E1 */
     if (v & SLEEPERS)
-        plait_wake(&sem->word, v & SEVERAL ? UINT_MAX : count, sem->mode & PLAIT_SHARED);
+        plait_wake(&sem->word, v & SEVERAL ? UINT_MAX : count, shared);
     return 0;
 }

@@ -30,8 +30,10 @@ int plait_cancel_fini(plait_cancel_t *token)
 
 int plait_cancel_set(plait_cancel_t *token)
 {
-    store_release(&token->word, 1);
-    plait_wake(&token->word, UINT_MAX, token->mode & PLAIT_SHARED);
+    uint32_t shared = token->mode & PLAIT_SHARED;
+
+    store_release(&token->word, 1); /* E1; those whose wait it ends may free it now */
+    plait_wake(&token->word, UINT_MAX, shared);
     return 0;
 }
 

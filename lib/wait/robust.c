@@ -52,6 +52,7 @@
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
+#include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/waiting.h"
 
@@ -112,33 +113,38 @@ static void make_libc_register(void)
     pthread_mutexattr_destroy(&attr);
 }
 
-/* musl leaves in a child's list what its parent held: whatever the child linked in front would write into those. */
-static void empty_list_in_child(void)
+/*
+ * In a child of fork, musl leaves the list as it was: who links a lock in front of the parent's writes into the
+ * parent's list. What the child has linked itself comes first; the list is cut off behind that. musl clears the offset until
+ * the child's first robust mutex.
+ */
+static void cut_off_parents_locks(struct head *head)
 {
-    if (self.head)
-        self.head->first = &self.head->first;
-}
+    void **link = &head->first;
 
-static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, empty_list_in_child);
+    for (unsigned seen = 0; head->offset && *link != (void *)&head->first && seen < 2 * HELD_MAX; seen++) {
+        uintptr_t entry = (uintptr_t)*link & ~(uintptr_t)1;
+
+        if ((load_relaxed((uint32_t *)(entry + (uintptr_t)head->offset)) & FUTEX_TID_MASK) != self.tid)
+            break;
+        link = (void **)entry;
+    }
+    *link = &head->first;
 }
 
 static __attribute__((noinline)) void fill_self(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
     self.epoch = plait__fork_epoch_renew();
     self.tid = (uint32_t)syscall(SYS_gettid);
     self.held = 0;
+    if (self.head)
+        cut_off_parents_locks(self.head);
     self.head = registered_list();
     if (!self.head) {
         make_libc_register();
         self.head = registered_list();
     }
     self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
-    if (self.word_at)
-        pthread_once(&once, watch_forks);
 }
 
 static inline struct self *me(void)
@@ -253,8 +259,28 @@ static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
         cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
 }
 
-static int acquire_contended(plait_lock_t *lock, uint32_t *word, uint32_t tid, plait_time_t deadline)
+/*
+ * Sleep, with the lock announced. But where other fibers of this thread run meanwhile: their announcements do not
+ * nest in ours.
+ */
+static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uint32_t expected, plait_time_t deadline,
+                           plait_time_t *slice)
 {
+    bool fiber = plait__wait_is_hooked();
+    int err;
+
+    if (fiber)
+        unannounce(s, *saved);
+    err = plait__wait_sliced(word_of(lock, s), expected, PLAIT_SHARED, deadline, slice);
+    if (fiber)
+        *saved = announce(s, lock);
+    return err;
+}
+
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+{
+    uint32_t *word = word_of(lock, s);
+    uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
     bool spun = false;
@@ -289,7 +315,7 @@ static int acquire_contended(plait_lock_t *lock, uint32_t *word, uint32_t tid, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
-        err = plait__wait_sliced(word, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, PLAIT_SHARED, deadline, &slice);
+        err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
 }
@@ -304,7 +330,7 @@ static __attribute__((noinline)) int refuse(plait_lock_t *lock)
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
                                                        void *saved)
 {
-    int err = acquire_contended(lock, word_of(lock, s), s->tid, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
