@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The private lock of lib/sync/lock.c: HELD, WAKING and the count of waiters in one word, and the kernel's futex queue.
+ * The private lock of lib/sync/lock.c: ALONE, WANTED, WAKING and the count of waiters in one word, the release that subtracts
+ * ALONE and may meet a new waiter, and the kernel's futex queue.
  *
  * Three threads acquire and release twice each; one of them gives up whenever it likes, asleep or just woken. Checked over
  * all interleavings: one holder at a time, the word ends as 0, and everybody comes to an end, so no wake is lost.
@@ -10,12 +11,18 @@
 #define THREADS 3
 #define ROUNDS 2
 
-#define HELD 1
-#define WAKING 2
-#define WAITER 4
-#define IS_HELD(v) ((v) & HELD)
+#define ALONE 1
+#define WANTED 2
+#define WAKING 4
+#define WAITER 8
+#define IS_HELD(v) (((v) & 3) != 0)
 #define IS_WAKING(v) (((v) & WAKING) != 0)
-#define NOT_WAKING(v) ((v) & 13)
+#define NOT_WAKING(v) ((v) & 27)
+#define NOT_HELD(v) ((v) & 28)
+/* Free -> held: WANTED if others wait, else ALONE. */
+#define TAKEN(v) ((v) | ((v) < WAITER -> ALONE : WANTED))
+/* One waiter more on a held lock. */
+#define COUNTED(v) (((v) < WAITER -> NOT_HELD(v) | WANTED : (v)) + WAITER)
 
 byte word;
 byte holders;
@@ -49,9 +56,9 @@ again:
     v = word;
     do                                              /* take(false), or count oneself */
     :: !IS_HELD(v) ->
-        atomic { if :: word == v -> word = v | HELD; got = true; break :: else -> v = word fi }
+        atomic { if :: word == v -> word = TAKEN(v); got = true; break :: else -> v = word fi }
     :: IS_HELD(v) ->
-        atomic { if :: word == v -> word = v + WAITER; v = word; counted = true; break :: else -> v = word fi }
+        atomic { if :: word == v -> word = COUNTED(v); v = word; counted = true; break :: else -> v = word fi }
     od;
 
     do
@@ -61,7 +68,7 @@ again:
         :: !IS_HELD(v) ->                           /* take(true) */
             atomic {
                 if
-                :: word == v -> word = NOT_WAKING((v | HELD) - WAITER); got = true
+                :: word == v -> word = TAKEN(NOT_WAKING(v - WAITER)); got = true
                 :: else -> v = word
                 fi
             }
@@ -89,13 +96,24 @@ again:
     assert(holders == 1);
     holders--;
 
+    if                                              /* release, inlined */
+    :: word == ALONE ->
+        atomic {
+            word = word - ALONE;
+            if
+            :: word == 0 -> goto again
+            :: else                                 /* a waiter came in between: still held */
+            fi
+        }
+    :: else
+    fi;
     v = word;
-    do                                              /* release */
+    do                                              /* the slow release */
     :: atomic {
             assert(IS_HELD(word));
             if
-            :: word == v && v >= WAITER && !IS_WAKING(v) -> word = (v - HELD) | WAKING; break
-            :: word == v && !(v >= WAITER && !IS_WAKING(v)) -> word = v - HELD; goto again
+            :: word == v && v >= WAITER && !IS_WAKING(v) -> word = NOT_HELD(v) | WAKING; break
+            :: word == v && !(v >= WAITER && !IS_WAKING(v)) -> word = NOT_HELD(v); goto again
             :: else -> v = word
             fi
         }
@@ -109,5 +127,5 @@ end:
 init {
     atomic { run thread(0, false); run thread(1, false); run thread(2, true) }
     _nr_pr == 1;
-    assert((word & (HELD | 12)) == 0)
+    assert(word == 0)
 }
