@@ -29,6 +29,7 @@
 
 #include "arena/arena.h"
 #include "arena/member.h"
+#include "arena/open.h"
 #include "base/atomic.h"
 
 enum {
@@ -83,15 +84,9 @@ static int reserve_range(struct plait__arena_header *h, uint64_t offset, uint64_
 
     if (!arena)
         return EINVAL;
-    if (arena->fd < 0)
+    if (arena->kind == PLAIT__ARENA_OWN_MEMORY)
         return 0;
-    for (;;) {
-        if (fallocate(arena->fd, 0, (off_t)offset, (off_t)size) == 0)
-            return 0;
-        if (errno == EINTR)
-            continue;
-        return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : ENOSPC;
-    }
+    return plait__open_is_ours(arena) ? plait__open_reserve(arena->fd, offset, size) : ENOSPC;
 }
 
 int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
@@ -131,7 +126,8 @@ static void give_pages_back(struct plait__arena_header *h, uint64_t offset, stru
     struct plait_arena *arena = plait__arena_find(h, 1);
     uint64_t start, length;
 
-    if (!arena || arena->fd < 0 || !inner_pages(offset, plait__class_size(b->class), &start, &length))
+    if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY ||
+        !inner_pages(offset, plait__class_size(b->class), &start, &length) || !plait__open_is_ours(arena))
         return;
     b->state = PLAIT__BLOCK_FREE_HOLE;
     fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)length);
