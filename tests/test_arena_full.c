@@ -58,14 +58,17 @@ static int make_small(plait_arena_t **out)
 static void no_memory_for_a_new_arena_is_ENOSPC(void **state)
 {
     int before = count_descriptors();
+    char name[40], file[60];
     plait_arena_t *a;
 
+    snprintf(name, sizeof name, "full-%d", (int)getpid());
+    snprintf(file, sizeof file, "/dev/shm/plait.%s", name);
     refuse(0, 1, ENOSPC);
     assert_int_equal(make_small(&a), ENOSPC);
     assert_null(a);
     refuse(0, 1, ENOSPC);
-    assert_int_equal(plait_arena_new(&a, &(struct plait_arena_opts){ .name = "test-full" }), ENOSPC);
-    assert_int_equal(access("/dev/shm/plait.test-full", F_OK), -1);
+    assert_int_equal(plait_arena_new(&a, &(struct plait_arena_opts){ .name = name }), ENOSPC);
+    assert_int_equal(access(file, F_OK), -1);
     assert_int_equal(count_descriptors(), before);
 }
 

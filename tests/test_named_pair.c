@@ -16,7 +16,7 @@ struct job {
     uint64_t number, twice;
 };
 
-static char name[64];
+static char name[64], file[100];
 
 static plait_arena_t *arena;
 static plait_queue_t *jobs, *done;
@@ -101,7 +101,7 @@ static void two_programs_share_a_queue_by_name(void **state)
 
         assert_int_equal(child_end(a), 0);
         assert_int_equal(child_end(b), 0);
-        assert_int_equal(count_in("/dev/shm", "plait.pair-"), 0);
+        assert_int_equal(access(file, F_OK), -1);
     }
 }
 
@@ -116,5 +116,6 @@ int main(int argc, char **argv)
         return strcmp(argv[1], "produce") == 0 ? produce() : consume();
     }
     snprintf(name, sizeof name, "pair-%d", (int)getpid());
+    snprintf(file, sizeof file, "/dev/shm/plait.%s", name);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -169,7 +169,7 @@ static int repair(struct plait__arena_header *h)
     uint64_t heap = plait__heap_offset(h->participants);
     uint64_t used = 0;
 
-    if (h->top < heap || h->top > h->reserved || h->reserved > h->limit)
+    if (h->top < heap || (h->top - heap) % PLAIT__BLOCK_UNIT || h->top > h->reserved || h->reserved > h->limit)
         return EBADMSG;
     if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
         return EBADMSG;
@@ -227,10 +227,13 @@ int plait__arena_settle(struct plait__arena_header *h)
 static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
     uint64_t offset = h->free_lists[class];
-    struct plait__block *b = block_at(h, offset);
+    struct plait__block *b;
     int err;
 
-    if (!plait__block_is_sound(h, offset) || b->state == PLAIT__BLOCK_USED || b->class != class)
+    if (!plait__block_is_sound(h, offset))
+        return EBADMSG;
+    b = block_at(h, offset);
+    if (b->state == PLAIT__BLOCK_USED || b->class != class)
         return EBADMSG;
     err = take_pages_again(h, offset, b);
     if (err)
