@@ -17,7 +17,7 @@ struct shop {
     void *alive[ALIVE];
 };
 
-static void ours_alloc(void *shop)
+BENCH_INLINE void ours_alloc(void *shop)
 {
     struct shop *s = shop;
 
@@ -25,7 +25,7 @@ static void ours_alloc(void *shop)
         bench_die("plait_arena_alloc");
 }
 
-static void ours_dealloc(void *shop)
+BENCH_INLINE void ours_dealloc(void *shop)
 {
     struct shop *s = shop;
     unsigned oldest = ++s->next % ALIVE;
@@ -46,14 +46,14 @@ static double ours(const struct bench_load *load)
     return seconds;
 }
 
-static void malloc_alloc(void *shop)
+BENCH_INLINE void malloc_alloc(void *shop)
 {
     struct shop *s = shop;
 
     s->alive[s->next % ALIVE] = calloc(1, s->size);
 }
 
-static void malloc_dealloc(void *shop)
+BENCH_INLINE void malloc_dealloc(void *shop)
 {
     struct shop *s = shop;
     unsigned oldest = ++s->next % ALIVE;

@@ -9,11 +9,11 @@
 #include "contend.h"
 #include "peers.h"
 
-static void nothing(void *unused) { (void)unused; }
+BENCH_INLINE void nothing(void *unused) { (void)unused; }
 
 /* ---- Ours ---- */
 
-static void wait_event(void *event) { plait_event_wait(event, PLAIT_FOREVER); }
+BENCH_INLINE void wait_event(void *event) { plait_event_wait(event, PLAIT_FOREVER); }
 
 static double ours_set(const struct bench_load *load)
 {
@@ -29,7 +29,7 @@ struct our_table {
     unsigned turn; /* guarded by lock */
 };
 
-static void our_cond_pass(void *table, unsigned me)
+BENCH_INLINE void our_cond_pass(void *table, unsigned me)
 {
     struct our_table *t = table;
 
@@ -50,7 +50,7 @@ static double our_cond(const struct bench_load *load)
     return bench_turns_threads(load, &table, our_cond_member);
 }
 
-static void our_event_pass(void *events, unsigned me)
+BENCH_INLINE void our_event_pass(void *events, unsigned me)
 {
     plait_event_t *mine = (plait_event_t *)events + me;
 
@@ -77,7 +77,7 @@ struct pthread_table {
     unsigned turn; /* guarded by lock */
 };
 
-static void pthread_pass(void *table, unsigned me)
+BENCH_INLINE void pthread_pass(void *table, unsigned me)
 {
     struct pthread_table *t = table;
 
@@ -98,7 +98,7 @@ static double pthread_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, pthread_member);
 }
 
-static void posix_pass(void *sems, unsigned me)
+BENCH_INLINE void posix_pass(void *sems, unsigned me)
 {
     sem_wait((sem_t *)sems + me);
     sem_post((sem_t *)sems + !me);
@@ -117,7 +117,7 @@ static double posix_turns(const struct bench_load *load)
 
 /* ---- The machine ---- */
 
-static void add_one(void *word) { __atomic_fetch_add((uint32_t *)word, 1, __ATOMIC_ACQUIRE); }
+BENCH_INLINE void add_one(void *word) { __atomic_fetch_add((uint32_t *)word, 1, __ATOMIC_ACQUIRE); }
 
 static double one_rmw(const struct bench_load *load)
 {

@@ -10,8 +10,8 @@
 
 /* ---- Ours ---- */
 
-static void ours_acquire(void *lock) { plait_lock_acquire(lock, PLAIT_FOREVER); }
-static void ours_release(void *lock) { plait_lock_release(lock); }
+BENCH_INLINE void ours_acquire(void *lock) { plait_lock_acquire(lock, PLAIT_FOREVER); }
+BENCH_INLINE void ours_release(void *lock) { plait_lock_release(lock); }
 
 static double ours_free(const struct bench_load *load)
 {
@@ -63,8 +63,8 @@ static double ours_shared_contended(const struct bench_load *load)
 
 /* ---- pthreads ---- */
 
-static void pthread_acquire(void *lock) { pthread_mutex_lock(lock); }
-static void pthread_release(void *lock) { pthread_mutex_unlock(lock); }
+BENCH_INLINE void pthread_acquire(void *lock) { pthread_mutex_lock(lock); }
+BENCH_INLINE void pthread_release(void *lock) { pthread_mutex_unlock(lock); }
 static void pthread_member(unsigned index, void *contest) { bench_contend(contest, pthread_acquire, pthread_release); }
 
 enum { ROBUST_SHARED = -1 };
@@ -136,9 +136,9 @@ static double robust_contended(const struct bench_load *load)
 
 /* ---- The machine ---- */
 
-static void add_one(void *word) { __atomic_fetch_add((uint32_t *)word, 1, __ATOMIC_ACQUIRE); }
-static void take_one(void *word) { __atomic_fetch_sub((uint32_t *)word, 1, __ATOMIC_RELEASE); }
-static void nothing(void *word) { (void)word; }
+BENCH_INLINE void add_one(void *word) { __atomic_fetch_add((uint32_t *)word, 1, __ATOMIC_ACQUIRE); }
+BENCH_INLINE void take_one(void *word) { __atomic_fetch_sub((uint32_t *)word, 1, __ATOMIC_RELEASE); }
+BENCH_INLINE void nothing(void *word) { (void)word; }
 
 static double one_rmw(const struct bench_load *load)
 {

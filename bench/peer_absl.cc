@@ -9,9 +9,9 @@
 
 namespace {
 
-void acquire(void *mu) { static_cast<absl::Mutex *>(mu)->Lock(); }
-void release(void *mu) { static_cast<absl::Mutex *>(mu)->Unlock(); }
-void nothing(void *) {}
+BENCH_INLINE void acquire(void *mu) { static_cast<absl::Mutex *>(mu)->Lock(); }
+BENCH_INLINE void release(void *mu) { static_cast<absl::Mutex *>(mu)->Unlock(); }
+BENCH_INLINE void nothing(void *) {}
 void member(unsigned, void *contest) { bench_contend(contest, acquire, release); }
 
 struct table {
@@ -20,7 +20,7 @@ struct table {
     unsigned turn = 0; // guarded by mu
 };
 
-void pass(void *object, unsigned me)
+BENCH_INLINE void pass(void *object, unsigned me)
 {
     table *t = static_cast<table *>(object);
 
@@ -33,7 +33,7 @@ void pass(void *object, unsigned me)
 }
 
 void turns_member(unsigned index, void *turns) { bench_take_turns(index, turns, pass); }
-void wait_for(void *n) { static_cast<absl::Notification *>(n)->WaitForNotification(); }
+BENCH_INLINE void wait_for(void *n) { static_cast<absl::Notification *>(n)->WaitForNotification(); }
 
 } // namespace
 

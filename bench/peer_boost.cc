@@ -19,9 +19,9 @@ enum { ALIVE = 64 };
 
 std::string own_name() { return "plait-bench-" + std::to_string(getpid()); }
 
-void put(void *q, uint64_t item) { static_cast<bi::message_queue *>(q)->send(&item, sizeof item, 0); }
+BENCH_INLINE void put(void *q, uint64_t item) { static_cast<bi::message_queue *>(q)->send(&item, sizeof item, 0); }
 
-uint64_t get(void *q)
+BENCH_INLINE uint64_t get(void *q)
 {
     bi::message_queue::size_type size;
     unsigned priority;
@@ -40,7 +40,7 @@ struct shop {
     void *alive[ALIVE];
 };
 
-void alloc(void *object)
+BENCH_INLINE void alloc(void *object)
 {
     shop *s = static_cast<shop *>(object);
     void *block = s->memory->allocate(s->size);
@@ -48,7 +48,7 @@ void alloc(void *object)
     s->alive[s->next % ALIVE] = std::memset(block, 0, s->size); // as zeroed as ours
 }
 
-void dealloc(void *object)
+BENCH_INLINE void dealloc(void *object)
 {
     shop *s = static_cast<shop *>(object);
     unsigned oldest = ++s->next % ALIVE;

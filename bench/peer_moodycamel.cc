@@ -10,9 +10,9 @@ namespace {
 
 using queue = moodycamel::BlockingConcurrentQueue<uint64_t>;
 
-void put(void *q, uint64_t item) { static_cast<queue *>(q)->enqueue(item); }
+BENCH_INLINE void put(void *q, uint64_t item) { static_cast<queue *>(q)->enqueue(item); }
 
-uint64_t get(void *q)
+BENCH_INLINE uint64_t get(void *q)
 {
     uint64_t item;
 

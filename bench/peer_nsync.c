@@ -6,9 +6,9 @@
 #include "contend.h"
 #include "peers.h"
 
-static void acquire(void *mu) { nsync_mu_lock(mu); }
-static void release(void *mu) { nsync_mu_unlock(mu); }
-static void nothing(void *unused) { (void)unused; }
+BENCH_INLINE void acquire(void *mu) { nsync_mu_lock(mu); }
+BENCH_INLINE void release(void *mu) { nsync_mu_unlock(mu); }
+BENCH_INLINE void nothing(void *unused) { (void)unused; }
 
 double nsync_free(const struct bench_load *load)
 {
@@ -32,7 +32,7 @@ struct table {
     unsigned turn; /* guarded by mu */
 };
 
-static void pass(void *table, unsigned me)
+BENCH_INLINE void pass(void *table, unsigned me)
 {
     struct table *t = table;
 
@@ -53,7 +53,7 @@ double nsync_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, turns_member);
 }
 
-static void wait_note(void *note) { nsync_note_wait(note, nsync_time_no_deadline); }
+BENCH_INLINE void wait_note(void *note) { nsync_note_wait(note, nsync_time_no_deadline); }
 
 double nsync_note_set(const struct bench_load *load)
 {

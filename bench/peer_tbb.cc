@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// oneTBB: concurrent_bounded_queue, with and without a capacity set.
+// oneTBB: concurrent_bounded_queue, with and without a capacity set; task_group in an arena of its own.
 #include <tbb/concurrent_queue.h>
+#include <tbb/task_arena.h>
+#include <tbb/task_group.h>
 
 #include "bench.h"
 #include "flow.h"
@@ -10,9 +12,9 @@ namespace {
 
 using queue = tbb::concurrent_bounded_queue<uint64_t>;
 
-void put(void *q, uint64_t item) { static_cast<queue *>(q)->push(item); }
+BENCH_INLINE void put(void *q, uint64_t item) { static_cast<queue *>(q)->push(item); }
 
-uint64_t get(void *q)
+BENCH_INLINE uint64_t get(void *q)
 {
     uint64_t item;
 
@@ -37,4 +39,18 @@ double tbb_queue_unbounded(const bench_load *load)
     queue q;
 
     return bench_flow_run(load, &q, member, bench_threads);
+}
+
+double tbb_tasks(const bench_load *load)
+{
+    tbb::task_arena arena(static_cast<int>(load->width));
+    tbb::task_group group;
+    double start = bench_now();
+
+    arena.execute([&] {
+        for (uint64_t i = 0; i < load->ops; i++)
+            group.run([] {});
+        group.wait();
+    });
+    return (bench_now() - start) / static_cast<double>(load->ops);
 }

@@ -11,12 +11,13 @@
 #include "bench.h"
 #include "flow.h"
 #include "peers.h"
+#include "python.h"
 
 /* ---- Ours ---- */
 
-static void ours_put(void *queue, uint64_t item) { plait_queue_put(queue, &item, PLAIT_FOREVER); }
+BENCH_INLINE void ours_put(void *queue, uint64_t item) { plait_queue_put(queue, &item, PLAIT_FOREVER); }
 
-static uint64_t ours_get(void *queue)
+BENCH_INLINE uint64_t ours_get(void *queue)
 {
     uint64_t item = 0;
 
@@ -55,13 +56,13 @@ static double ours_shared(const struct bench_load *load)
 
 /* ---- The system's ---- */
 
-static void pipe_put(void *ends, uint64_t item)
+BENCH_INLINE void pipe_put(void *ends, uint64_t item)
 {
     if (write(((int *)ends)[1], &item, sizeof item) != sizeof item)
         bench_die("write to a pipe");
 }
 
-static uint64_t pipe_get(void *ends)
+BENCH_INLINE uint64_t pipe_get(void *ends)
 {
     uint64_t item;
 
@@ -85,13 +86,13 @@ static double through_pipe(const struct bench_load *load)
     return seconds;
 }
 
-static void mq_put(void *mq, uint64_t item)
+BENCH_INLINE void mq_put(void *mq, uint64_t item)
 {
     if (mq_send(*(mqd_t *)mq, (const char *)&item, sizeof item, 0) != 0)
         bench_die("mq_send");
 }
 
-static uint64_t mq_get(void *mq)
+BENCH_INLINE uint64_t mq_get(void *mq)
 {
     uint64_t item;
 
@@ -125,22 +126,7 @@ static double through_mq(const struct bench_load *load)
 
 /* ---- Python ---- */
 
-static double python_queue(const struct bench_load *load)
-{
-    uint64_t items = load->ops < 20000 ? 20000 : load->ops;
-    char command[512];
-    double seconds = -1;
-    FILE *out;
-
-    snprintf(command, sizeof command, "%s %s/bench/peer_python.py queue %llu %u", BENCH_PYTHON, BENCH_SRCDIR,
-             (unsigned long long)items, load->width);
-    out = BENCH_PYTHON[0] ? popen(command, "r") : NULL;
-    if (!out)
-        return -1;
-    if (fscanf(out, "%lf", &seconds) != 1)
-        seconds = -1;
-    return pclose(out) == 0 ? seconds : -1;
-}
+static double python_queue(const struct bench_load *load) { return bench_python("queue", load, 20000); }
 
 /* ---- The table ---- */
 

@@ -7,8 +7,8 @@
 #include "bench.h"
 #include "contend.h"
 
-static void ours_acquire(void *sem) { plait_sem_acquire(sem, 1, PLAIT_FOREVER); }
-static void ours_release(void *sem) { plait_sem_release(sem, 1); }
+BENCH_INLINE void ours_acquire(void *sem) { plait_sem_acquire(sem, 1, PLAIT_FOREVER); }
+BENCH_INLINE void ours_release(void *sem) { plait_sem_release(sem, 1); }
 
 static double ours(const struct bench_load *load)
 {
@@ -32,8 +32,8 @@ static double ours_shared(const struct bench_load *load)
     return seconds;
 }
 
-static void posix_acquire(void *sem) { sem_wait(sem); }
-static void posix_release(void *sem) { sem_post(sem); }
+BENCH_INLINE void posix_acquire(void *sem) { sem_wait(sem); }
+BENCH_INLINE void posix_release(void *sem) { sem_post(sem); }
 
 static double posix_with(const struct bench_load *load, int shared)
 {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Peers of the benchmarks: each is optional, and nothing but `make bench` needs them.
 
-# PLAIT_BENCH_LINKS(library, header, expression): does a program in C link with it? Sets plait_links.
+# PLAIT_BENCH_LINKS(libraries, header, expression, flags): does a program in C link with it? Sets plait_links.
 AC_DEFUN([PLAIT_BENCH_LINKS], [
     plait_save_CFLAGS=$CFLAGS
     plait_save_LIBS=$LIBS
@@ -41,6 +41,12 @@ AC_DEFUN([PLAIT_BENCH_PEERS], [
         PLAIT_BENCH_LINKS([$BENCH_GLIB_LIBS], [#include <glib.h>], [g_async_queue_new()], [$BENCH_GLIB_CFLAGS])], [:])
     AM_CONDITIONAL([BENCH_GLIB], [test $plait_links = yes])
     AS_IF([test $plait_links = yes], [plait_bench_peers="$plait_bench_peers glib"])
+
+    plait_links=no
+    PKG_CHECK_MODULES([BENCH_UV], [libuv], [
+        PLAIT_BENCH_LINKS([$BENCH_UV_LIBS], [#include <uv.h>], [uv_default_loop()], [$BENCH_UV_CFLAGS])], [:])
+    AM_CONDITIONAL([BENCH_UV], [test $plait_links = yes])
+    AS_IF([test $plait_links = yes], [plait_bench_peers="$plait_bench_peers libuv"])
 
     AC_CHECK_PROGS([BENCH_PYTHON], [python3])
     AS_IF([test -n "$BENCH_PYTHON"], [plait_bench_peers="$plait_bench_peers python"])

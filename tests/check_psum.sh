@@ -20,7 +20,11 @@ ok()
     fi
 }
 
+echo 'int main(void) { return 0; }' >"$work/trial.c"
 # shellcheck disable=SC2046 # words are wanted
+$CC -o "$work/trial" "$work/trial.c" $(pkg-config --cflags --libs libcrypto) 2>/dev/null ||
+    { echo "$CC does not link with libcrypto"; exit 77; }
+# shellcheck disable=SC2046
 $CC -O2 -o "$work/psum-test" "$srcdir/examples/psum.c" $(pkg-config --cflags --libs plait libcrypto) || exit 1
 psum=$work/psum-test
 cd "$work" || exit 99

@@ -36,7 +36,7 @@ PLAIT_BEGIN_DECLS
  * which they came; nobody who comes later can take a notification away. There are no spurious wake-ups: a
  * wait returns 0 only for a notification. Notifying is allowed with or without the lock held.
  *
- * The lock is private or shared as the condition is. All who wait at one time use the same lock.
+ * A shared condition goes with a shared lock, a private one with either. All who wait at one time use the same lock.
  *
  * With PLAIT_SHARED, in an arena, it serves processes: a killed waiter's place is cleared away, and a notification
  * that had been given to it passes to the next waiter (at the latest when that one looks, in less than a
@@ -70,7 +70,7 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   EOWNERDEAD       the lock's last holder died; the lock is held; a notification that came counts as taken
  *   ENOTRECOVERABLE  the lock cannot be held any more (plait/lock.h); it is not held
  *   EPERM            the lock is not held (shared: by the caller); nothing done
- *   EINVAL           a shared condition with a private lock, or the reverse; nothing done
+ *   EINVAL           a shared condition with a private lock; nothing done
  *   ENOSPC           the arena's table of participants is full; nothing done
  */
 PLAIT_API int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline);
