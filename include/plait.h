@@ -14,5 +14,11 @@
 #include <plait/event.h>
 #include <plait/cond.h>
 #include <plait/arena.h>
+#include <plait/queue.h>
+#include <plait/init.h>
+#include <plait/thread.h>
+#include <plait/process.h>
+#include <plait/future.h>
+#include <plait/pool.h>
 
 #endif

@@ -306,12 +306,12 @@ static void wait_many_tells_which_word_differs(void **state)
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         size_t last = counts[i] - 1, index = 777;
 
-        assert_int_equal(plait_wait_many(vector, counts[i], PLAIT_NOW, &index), ETIMEDOUT);
+        assert_int_equal(plait_wait_many(vector, counts[i], &index, PLAIT_NOW), ETIMEDOUT);
         assert_int_equal(index, counts[i]);
         change(&scene->words[last]);
-        assert_int_equal(plait_wait_many(vector, counts[i], PLAIT_FOREVER, &index), 0);
+        assert_int_equal(plait_wait_many(vector, counts[i], &index, PLAIT_FOREVER), 0);
         assert_int_equal(index, last);
-        assert_int_equal(plait_wait_many(vector, counts[i], PLAIT_FOREVER, NULL), 0);
+        assert_int_equal(plait_wait_many(vector, counts[i], NULL, PLAIT_FOREVER), 0);
         scene->words[last] = 0;
     }
 }
@@ -323,17 +323,17 @@ static void wait_many_with_bad_arguments_is_refused(void **state)
     struct plait_wait_word vector[PLAIT_WAIT_MANY_MAX + 1];
 
     fill(vector, scene, stage);
-    assert_int_equal(plait_wait_many(vector, 0, PLAIT_NOW, NULL), EINVAL);
-    assert_int_equal(plait_wait_many(vector, PLAIT_WAIT_MANY_MAX + 1, PLAIT_NOW, NULL), EINVAL);
-    assert_int_equal(plait_wait_many(vector, SIZE_MAX, PLAIT_NOW, NULL), EINVAL);
-    assert_int_equal(plait_wait_many(NULL, 1, PLAIT_NOW, NULL), EINVAL);
+    assert_int_equal(plait_wait_many(vector, 0, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_wait_many(vector, PLAIT_WAIT_MANY_MAX + 1, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_wait_many(vector, SIZE_MAX, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_wait_many(NULL, 1, NULL, PLAIT_NOW), EINVAL);
     vector[7].word = (const uint32_t *)(const void *)((char *)scene->words + 1);
-    assert_int_equal(plait_wait_many(vector, 8, PLAIT_NOW, NULL), EINVAL);
-    assert_int_equal(plait_wait_many(vector, 7, PLAIT_NOW, NULL), ETIMEDOUT);
+    assert_int_equal(plait_wait_many(vector, 8, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_wait_many(vector, 7, NULL, PLAIT_NOW), ETIMEDOUT);
     vector[7] = (struct plait_wait_word){ NULL, 0, 0 };
-    assert_int_equal(plait_wait_many(vector, 8, PLAIT_NOW, NULL), EINVAL);
+    assert_int_equal(plait_wait_many(vector, 8, NULL, PLAIT_NOW), EINVAL);
     vector[7] = (struct plait_wait_word){ scene->words, 0, 2 };
-    assert_int_equal(plait_wait_many(vector, 8, PLAIT_NOW, NULL), EINVAL);
+    assert_int_equal(plait_wait_many(vector, 8, NULL, PLAIT_NOW), EINVAL);
 }
 
 static void wait_many_never_ends_early(void **state)
@@ -347,7 +347,7 @@ static void wait_many_never_ends_early(void **state)
         plait_time_t deadline = plait_after(i * 1e-4);
         size_t index;
 
-        assert_int_equal(plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, deadline, &index), ETIMEDOUT);
+        assert_int_equal(plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, &index, deadline), ETIMEDOUT);
         assert_true(plait_now() >= deadline);
         assert_int_equal(index, PLAIT_WAIT_MANY_MAX);
     }
@@ -362,7 +362,7 @@ static void wait_for_many(struct worker *self)
     fill(vector, scene, self->stage);
     plait_cancel_bind(&scene->token);
     worker_says(self, 1);
-    self->result = plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, PLAIT_FOREVER, &index);
+    self->result = plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, &index, PLAIT_FOREVER);
     worker_says(self, 2 + (uint32_t)index);
 }
 
@@ -404,14 +404,14 @@ static int steps_without_waitv(struct worker *self)
     size_t index;
 
     fill(vector, scene, self->stage);
-    if (plait_wait_many(vector, 3, deadline, &index) != ETIMEDOUT || plait_now() < deadline || index != 3)
+    if (plait_wait_many(vector, 3, &index, deadline) != ETIMEDOUT || plait_now() < deadline || index != 3)
         return 1;
     plait_cancel_bind(&scene->token);
     deadline = plait_after(0.03);
     if (plait_wait(&scene->words[0], 0, flags, deadline) != ETIMEDOUT || plait_now() < deadline)
         return 2;
     worker_says(self, 1); /* the test changes word 5 */
-    if (plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, PLAIT_FOREVER, &index) != 0 || index != 5)
+    if (plait_wait_many(vector, PLAIT_WAIT_MANY_MAX, &index, PLAIT_FOREVER) != 0 || index != 5)
         return 3;
     worker_says(self, 2); /* the test changes and wakes word 0 */
     if (plait_wait(&scene->words[0], 0, flags, PLAIT_FOREVER) != 0)

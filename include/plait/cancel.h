@@ -15,7 +15,8 @@ PLAIT_BEGIN_DECLS
  * plait_cancel_t - a token that any number of threads and fibers bind themselves to; once it is set, every
  * call of theirs that waits, or would have to, answers ECANCELED, at once and for ever.
  *
- * A call that can do its work without waiting does it, token or not, so nothing is lost: an item is got or it
+ * A call that can do its work without waiting does it, token or not (and one that cannot, with PLAIT_NOW, answers ECANCELED
+ * too), so nothing is lost: an item is got or it
  * is still in the queue, a lock is held or it is not. A cancelled plait_cond_wait holds the lock again, as it
  * does after a time-out; taking it back is not cut short. The token never stops code that does not wait: ask
  * plait_cancel_is_set in long computations.
@@ -42,6 +43,8 @@ typedef struct plait_cancel {
     uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
     uint64_t spare[2];
 } plait_cancel_t;
+
+#define PLAIT_CANCEL_INIT { 0, 0, 0, { 0, 0 } }
 
 /* Make a token that is not set. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. */
 PLAIT_API int plait_cancel_init(plait_cancel_t *token, unsigned flags);

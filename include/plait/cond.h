@@ -36,7 +36,7 @@ PLAIT_BEGIN_DECLS
  * which they came; nobody who comes later can take a notification away. There are no spurious wake-ups: a
  * wait returns 0 only for a notification. Notifying is allowed with or without the lock held.
  *
- * The lock may be private or shared as the condition is. All who wait at one time use the same lock.
+ * A shared condition goes with a shared lock, a private one with either. All who wait at one time use the same lock.
  *
  * With PLAIT_SHARED, in an arena, it serves processes: a killed waiter's place is cleared away, and a notification
  * that had been given to it passes to the next waiter (at the latest when that one looks, in less than a
@@ -77,12 +77,13 @@ PLAIT_API int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time
 
 /*
  * Wait until predicate(arg) is true; it is called with the lock held, first at once, then after each notification
- * and once more at the deadline. Returns 0 when it was true, else as plait_cond_wait. One deadline for the whole.
+ * and once more at the deadline or when cancelled. Returns 0 when it was true, else as plait_cond_wait (EOWNERDEAD at
+ * once). One deadline for the whole.
  */
 PLAIT_API int plait_cond_wait_for(plait_cond_t *cond, plait_lock_t *lock, bool (*predicate)(void *arg),
                                   void *arg, plait_time_t deadline);
 
-/* Wake `count` waiters, or all there are if fewer. 0; ENOSPC as above (shared). */
+/* Wake `count` waiters, or all there are if fewer; with 0 nothing is done. 0; ENOSPC as above (shared). */
 PLAIT_API int plait_cond_notify(plait_cond_t *cond, unsigned count);
 
 /* Wake all who wait now. Returns as notify. */

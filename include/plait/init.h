@@ -21,9 +21,9 @@ PLAIT_BEGIN_DECLS
  * child that the program could see or reap, ends with the program, and costs a few hundred KiB.
  *
  * A program that starts no processes need not call it. One that does and has not called it gets its nursery
- * when it makes its first process or process pool: with the dangers of fork in a program with threads, if
- * there are any (a lock of some other library that another thread held at that moment stays held for ever in the
- * processes).
+ * when it makes its first process or process pool: with a danger of fork in a program with threads, if
+ * there are any: a lock of some other library that another thread held at that moment stays held for ever in the
+ * processes. (Locks of libc are seen to.)
  *
  * argc and argv may be NULL; they are not changed. Calling it again does nothing. Returns 0; EAGAIN or ENOMEM: no
  * process could be made.

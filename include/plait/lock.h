@@ -96,14 +96,14 @@ PLAIT_API int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
 PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
 
 /* Non-zero while something (debug mode, tracing) wants to see every call: the inlined paths then step aside. */
-extern PLAIT_API uint32_t plait_hooks;
+PLAIT_API extern uint32_t plait_hooks;
 
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t unheld = 0;
 
-    if (__builtin_expect(plait_hooks == 0, 1) &&
+    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &unheld, 1u, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
@@ -112,11 +112,9 @@ PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 
 PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
 {
-    uint32_t held = 1;
-
-    if (__builtin_expect(plait_hooks == 0, 1) &&
-        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
-                                                     __ATOMIC_RELAXED), 1))
+    /* 1: held, private, and nobody waits. What a subtraction that finds a waiter leaves is still held. */
+    if (__builtin_expect(plait_hooks == 0 && __atomic_load_n(&lock->state, __ATOMIC_RELAXED) == 1u, 1) &&
+        __builtin_expect(__atomic_sub_fetch(&lock->state, 1u, __ATOMIC_RELEASE) == 0, 1))
         return 0;
     return plait_lock_release_slow(lock);
 }

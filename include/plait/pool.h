@@ -30,7 +30,10 @@ PLAIT_BEGIN_DECLS
  * A worker process that dies fails only the task that it ran, with EOWNERDEAD, and is replaced. Workers end with
  * the program, however it ends, and ignore the terminal's SIGINT, so that Ctrl-C is the program's to handle.
  *
- * A task may submit tasks to the pool it runs in only on threads.
+ * A task may submit tasks to the pool it runs in only on threads; one that waits there for a task not yet started runs
+ * it itself, so that nesting cannot deadlock.
+ *
+ * A child after fork has none of the workers: there, apply answers EPIPE and join EOWNERDEAD.
  */
 typedef struct plait_pool plait_pool_t;
 
@@ -71,7 +74,7 @@ PLAIT_API int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void
 
 /*
  * Run fn on each of `count` items of item_size bytes and wait for all; result i, of result_size bytes (0: none), goes
- * to place i of `results`, cut or padded with zeros. Items are sent in chunks. On failure the first error by index is
+ * to place i of `results`, cut or padded with zeros. Items are sent in chunks, whose start is aligned to 16. On failure the first error by index is
  * returned, after all have ended; the places of failed ones are zero. Errors as apply.
  */
 PLAIT_API int plait_pool_map(plait_pool_t *pool, plait_task_fn *fn, const void *items, size_t item_size,
@@ -82,7 +85,7 @@ PLAIT_API int plait_pool_close(plait_pool_t *pool);
 
 /*
  * Stop: close, cancel what is queued, ask what runs to stop; worker processes are killed (their tasks
- * fail with ECANCELED), worker threads end when their task has returned. Always 0.
+ * fail with ECANCELED, unless they end in that instant), worker threads end when their task has returned. Always 0.
  */
 PLAIT_API int plait_pool_terminate(plait_pool_t *pool);
 
@@ -92,7 +95,10 @@ PLAIT_API int plait_pool_terminate(plait_pool_t *pool);
  */
 PLAIT_API int plait_pool_join(plait_pool_t *pool, plait_time_t deadline);
 
-/* Drop the pool; NULL is allowed. One that was not joined is terminated and joined first. Always 0. */
+/*
+ * Drop the pool; NULL is allowed. One that was not joined is terminated and joined first. 0; EDEADLK, and nothing done: called
+ * by one of its tasks (threads) or callbacks.
+ */
 PLAIT_API int plait_pool_free(plait_pool_t *pool);
 
 /* What one worker is and has done. */

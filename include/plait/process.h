@@ -33,7 +33,9 @@ PLAIT_BEGIN_DECLS
  * It is forked from the nursery (plait/init.h), so it sees the program's memory as it was when the nursery was
  * made, not as it is now; what it needs comes in `arg` and in arenas, whose references (plait_ref_t) it can open. The target may be any
  * function, static ones included, of the program or of a library it has loaded, also one loaded later.
- * Standard streams are the program's own; other descriptors are not passed on.
+ * Standard streams, environment and current directory are the program's at the time of the start; other descriptors are
+ * not passed on; signals have their default dispositions and none is blocked. When the target has returned, its
+ * streams are flushed, and exit handlers are not run: those are the program's.
  *
  * Nothing of this touches SIGCHLD or the program's own children: its waitpid(-1) never sees these processes, and
  * works undisturbed. No zombie is left, whether they are joined or not. A daemon process (the default is not) is killed when the program
@@ -66,7 +68,7 @@ PLAIT_INLINE_ALWAYS int plait_process_new(plait_process_t **process_out, const s
 /*
  * Start it; returns when it exists. EBUSY: started before. ENOENT, EACCES, ENOEXEC...: the program cannot be
  * executed, for exec's own reason. EINVAL: the target lies in no loaded module. EAGAIN, ENOMEM: the system makes
- * no more processes. EOWNERDEAD: the nursery was killed.
+ * no more processes. EOWNERDEAD: the nursery was killed meanwhile; a further start makes another nursery.
  */
 PLAIT_API int plait_process_start(plait_process_t *process);
 

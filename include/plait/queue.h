@@ -44,10 +44,13 @@ struct plait_queue_opts {
     size_t item_size;     /* bytes an item, 1 to 1 MiB */
     size_t maxsize;       /* most items at one time, exact, up to 2^31; 0: unbounded */
     plait_arena_t *arena; /* NULL: private */
+    const char *name;     /* with .arena: open the queue published by this name, or make and publish it */
 };
 
 /*
- * Make a queue. EINVAL: item_size 0 or above 1 MiB, absurd maxsize. ENOMEM (private), ENOSPC (shared): no room.
+ * Make a queue, or with .name open the one that there is. EINVAL: item_size 0 or above 1 MiB, absurd maxsize, a name
+ * without arena, or the queue of that name is not of this item_size and maxsize. EBADMSG: something else has that name.
+ * ENOMEM (private), ENOSPC (shared): no room.
  */
 PLAIT_API int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts,
                                     size_t opts_size);

@@ -93,13 +93,17 @@ PLAIT_INLINE int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_
 
 PLAIT_INLINE int plait_sem_release(plait_sem_t *sem, unsigned count)
 {
+    uint32_t mode = sem->mode; /* read before: once the permits are there, the semaphore may be freed */
     uint32_t word = __atomic_load_n(&sem->word, __ATOMIC_RELAXED);
-    uint32_t max = sem->max ? sem->max : PLAIT_SEM_MAX;
 
-    if (__builtin_expect(plait_hooks == 0 && word < max && count - 1u < max - word, 1) &&
-        __builtin_expect(__atomic_compare_exchange_n(&sem->word, &word, word + count, 0, __ATOMIC_RELEASE,
-                                                     __ATOMIC_RELAXED), 1))
-        return 0;
+    /* No flags, no bound, and so far below the maximum that no number of threads adds up to it. */
+    if (__builtin_expect(plait_hooks == 0 && mode <= PLAIT_SHARED && word <= PLAIT_SEM_MAX / 2 && count - 1u < 0xffffu,
+                         1)) {
+        word = __atomic_fetch_add(&sem->word, count, __ATOMIC_RELEASE);
+        if (__builtin_expect(word <= PLAIT_SEM_MAX, 1))
+            return 0;
+        return plait_wake(&sem->word, word & (PLAIT_SEM_MAX + 1u) ? 0xffffffffu : count, mode);
+    }
     return plait_sem_release_slow(sem, count);
 }
 #endif

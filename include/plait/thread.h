@@ -55,7 +55,8 @@ PLAIT_API int plait_thread_start(plait_thread_t *thread);
 /*
  * Wait until it has ended; *result_out (may be NULL) receives what its function returned or gave to pthread_exit. May be
  * called any number of times, by anyone. ETIMEDOUT: it still runs. EDEADLK: the caller is this thread.
- * EINVAL: it was never started. ECANCELED: the caller's cancel token was set.
+ * EINVAL: it was never started. ECANCELED: the caller's cancel token was set. EOWNERDEAD: this is a child that came from
+ * fork, and the thread is its parent's.
  */
 PLAIT_API int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t deadline);
 

@@ -44,6 +44,7 @@ enum plait_flags {
  *   ETIMEDOUT  the deadline passed; with PLAIT_NOW at once when *word equals `expected`
  *   ECANCELED  the caller's cancel token (plait/cancel.h) is set
  *   EINVAL     word is NULL or not aligned, or an unknown flag
+ * A word that differs wins over a token that is set, and that over a deadline that has passed.
  */
 PLAIT_API int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline);
 
@@ -70,8 +71,8 @@ struct plait_wait_word {
  * `count`. Returns as plait_wait; EINVAL also when count is 0 or above PLAIT_WAIT_MANY_MAX. Where the kernel
  * has no futex_waitv the words are looked at every millisecond or more seldom instead (up to 20 ms).
  */
-PLAIT_API int plait_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline,
-                              size_t *index_out);
+PLAIT_API int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out,
+                              plait_time_t deadline);
 
 PLAIT_END_DECLS
 

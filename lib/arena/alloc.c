@@ -18,7 +18,8 @@
  * The system's memory is reserved up to `reserved`, by fallocate, before `top` moves there: so no touch can fail for
  * want of it (SIGBUS). Large free blocks give their whole pages back, and reserve them again when they are used.
  *
- * E1: the lock orders everything here.
+ * E1: the lock orders everything here. E2: `top` is released after `reserved` and the block below it: who looks without
+ * the lock (opening, verifying) acquires `top` and then finds a `reserved` that is not smaller.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -65,13 +66,14 @@ static struct plait__block *block_at(const struct plait__arena_header *h, uint64
 bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset)
 {
     const struct plait__block *b;
+    uint64_t top = load64_acquire(&h->top); /* E2 */
 
-    if (offset < plait__heap_offset(h->participants) || offset >= h->top ||
+    if (offset < plait__heap_offset(h->participants) || offset >= top ||
         offset % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block))
         return false;
     b = block_at(h, offset);
     return b->class < PLAIT__ARENA_CLASSES && b->check == block_check(offset, b->class) &&
-           plait__class_size(b->class) <= h->top - offset &&
+           plait__class_size(b->class) <= top - offset &&
            (b->state == PLAIT__BLOCK_USED || b->state == PLAIT__BLOCK_FREE || b->state == PLAIT__BLOCK_FREE_HOLE);
 }
 
@@ -103,12 +105,12 @@ int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
     if (generous > h->limit)
         generous = h->limit;
     if (reserve_range(h, h->reserved, generous - h->reserved) == 0) {
-        h->reserved = generous;
+        store64_relaxed(&h->reserved, generous);
         return 0;
     }
     if (reserve_range(h, h->reserved, end - h->reserved) != 0)
         return ENOSPC;
-    h->reserved = end;
+    store64_relaxed(&h->reserved, end);
     return 0;
 }
 
@@ -150,6 +152,20 @@ static void push_free(struct plait__arena_header *h, uint64_t offset, struct pla
     h->free_lists[b->class] = offset;
 }
 
+/* Free the pending block, or see that it is committed. One whose pages may be gone already stays marked so. */
+static void settle_pending(struct plait__arena_header *h, struct plait__block *b)
+{
+    uint64_t *place = h->pending_place ? plait__at(h, h->pending_place) : NULL;
+    bool committed = place && *place == h->pending_block;
+
+    if (committed && !h->pending_free)
+        return;
+    if (committed)
+        *place = 0;
+    if (b->state == PLAIT__BLOCK_USED)
+        b->state = PLAIT__BLOCK_FREE;
+}
+
 /* Finish or undo what a dead holder of the lock was doing, and make the caches anew. */
 static int repair(struct plait__arena_header *h)
 {
@@ -157,19 +173,12 @@ static int repair(struct plait__arena_header *h)
     uint64_t heap = plait__heap_offset(h->participants);
     uint64_t used = 0;
 
-    if (h->top < heap || h->top > h->limit)
+    if (h->top < heap || h->top > h->reserved || h->reserved > h->limit)
         return EBADMSG;
-    if (pending && plait__block_is_sound(h, pending)) {
-        uint64_t *place = h->pending_place ? plait__at(h, h->pending_place) : NULL;
-
-        if (h->pending_free) {
-            if (place && *place == pending)
-                *place = 0;
-            block_at(h, pending)->state = PLAIT__BLOCK_FREE;
-        } else if (!place || *place != pending) {
-            block_at(h, pending)->state = PLAIT__BLOCK_FREE;
-        }
-    }
+    if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
+        return EBADMSG;
+    if (pending && plait__block_is_sound(h, pending))
+        settle_pending(h, block_at(h, pending));
     memset(h->free_lists, 0, sizeof h->free_lists);
     for (uint64_t offset = heap; offset < h->top; offset += plait__class_size(block_at(h, offset)->class)) {
         struct plait__block *b = block_at(h, offset);
@@ -210,6 +219,15 @@ void plait__arena_unlock(struct plait__arena_header *h)
     plait__robust_release(&h->lock);
 }
 
+int plait__arena_settle(struct plait__arena_header *h)
+{
+    int err = plait__arena_lock(h);
+
+    if (err == 0)
+        plait__arena_unlock(h);
+    return err;
+}
+
 static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
     uint64_t offset = h->free_lists[class];
@@ -242,7 +260,7 @@ static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t
     *block_at(h, offset) = (struct plait__block){ block_check(offset, class), (uint16_t)class, PLAIT__BLOCK_USED, 0 };
     h->pending_block = offset;
     compiler_barrier();
-    h->top = offset + size;
+    store64_release(&h->top, offset + size); /* E2 */
     *offset_out = offset;
     return 0;
 }

@@ -32,15 +32,7 @@ static void after_fork(void)
     pthread_mutex_unlock(&registry);
 }
 
-/* The child has its parent's arenas, but none of the threads that take part; and uses named ones in its own right. */
-static void after_fork_in_child(void)
-{
-    for (struct plait_arena *a = arenas; a; a = a->next) {
-        a->members = 0;
-        plait__open_again_in_child(a);
-    }
-    pthread_mutex_unlock(&registry);
-}
+static void after_fork_in_child(void);
 
 static void watch_forks(void)
 {
@@ -72,6 +64,23 @@ static void drop_if_unused(struct plait_arena *arena)
     *link = arena->next;
     plait__open_unmap(arena);
     free(arena);
+}
+
+/*
+ * The child has its parent's arenas, but none of the threads that take part: what was kept for their sake goes. It
+ * uses named ones in its own right.
+ */
+static void after_fork_in_child(void)
+{
+    struct plait_arena *next;
+
+    for (struct plait_arena *a = arenas; a; a = next) {
+        next = a->next;
+        a->members = 0;
+        plait__open_again_in_child(a);
+        drop_if_unused(a);
+    }
+    pthread_mutex_unlock(&registry);
 }
 
 struct plait_arena *plait__arena_find(const void *address, size_t size)
@@ -185,21 +194,41 @@ int plait__arena_fd(const plait_arena_t *arena)
     return arena->fd;
 }
 
+/* Does the caller hold a lock there, other than the life word of its slot? */
+static bool holds_lock_in(const struct plait_arena *arena)
+{
+    uint64_t heap = plait__heap_offset(arena->base->participants);
+
+    return plait__robust_holds_within(arena->base, plait__slots_offset()) ||
+           plait__robust_holds_within(plait__at(arena->base, heap), arena->limit - heap);
+}
+
+void plait__arena_hold(plait_arena_t *arena)
+{
+    lock_registry();
+    arena->handles++;
+    unlock_registry();
+}
+
 int plait_arena_free(plait_arena_t *arena)
 {
+    const void *closed = NULL;
+
     if (!arena)
         return 0;
-    if (arena->handles == 1) {
-        /* Our own life word is the one lock that we may have there. */
-        plait__member_leave(arena->base);
-        if (plait__robust_holds_within(arena->base, arena->limit))
-            return EBUSY;
-    }
     lock_registry();
-    if (--arena->handles == 0)
+    if (arena->handles == 1 && holds_lock_in(arena)) {
+        unlock_registry();
+        return EBUSY;
+    }
+    if (--arena->handles == 0) {
         plait__open_leave(arena);
-    drop_if_unused(arena);
+        closed = arena->base;
+    }
+    drop_if_unused(arena); /* not while the caller itself takes part */
     unlock_registry();
+    if (closed)
+        plait__member_leave(closed);
     return 0;
 }
 

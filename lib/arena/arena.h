@@ -32,6 +32,9 @@ plait_arena_t *plait__arena_by_id(uint64_t id);
 int plait__arena_fd(const plait_arena_t *arena);
 int plait__arena_attach_fd(int fd, plait_arena_t **arena_out);
 
+/* One handle more on an arena; dropped with plait_arena_free. */
+void plait__arena_hold(plait_arena_t *arena);
+
 /* Bookkeeping for participants: one thread more, or less; the last to leave a closed arena unmaps it. */
 void plait__arena_member_joined(struct plait_arena *arena);
 void plait__arena_member_left(struct plait_arena *arena);
@@ -39,10 +42,15 @@ void plait__arena_member_left(struct plait_arena *arena);
 /*
  * Allocate without zeroing. In one step that a death cannot split, the offset of the new block is stored in *place, which lies
  * in the arena: either it is there and the block is in use, or neither. dealloc_from: the same in reverse; 0 in
- * *place means there is nothing to do. Guarding *place is the caller's part. Errors as plait_arena_alloc.
+ * *place means there is nothing to do. Guarding *place is the caller's part; who takes over from a dead guard calls
+ * plait__arena_settle before looking at it: until then the block is judged by what stands in *place. Errors as
+ * plait_arena_alloc.
  */
 int plait__arena_alloc_into(struct plait__arena_header *h, size_t size, uint64_t *place);
 int plait__arena_dealloc_from(struct plait__arena_header *h, uint64_t *place);
+
+/* Finish or undo what a dead holder of the arena's lock was doing. EBADMSG: damaged. */
+int plait__arena_settle(struct plait__arena_header *h);
 
 /* The memory of the block in a place that plait__arena_alloc_into has filled. */
 static inline void *plait__place_memory(struct plait__arena_header *h, uint64_t place)

@@ -51,13 +51,19 @@ void plait__header_build(struct plait__arena_header *h, uint64_t limit, uint32_t
     h->checksum = checksum(h);
     plait__robust_init(&h->lock, PLAIT_SHARED | plait__lock_mode(h),
                        offsetof(struct plait__arena_header, lock));
+    for (uint32_t i = 0; i < participants; i++) {
+        plait_lock_t *life = &plait__slot_at(h, i)->life;
+
+        plait__robust_init(life, PLAIT_SHARED | plait__lock_mode(h), plait__offset_in(h, life));
+    }
     h->top = plait__heap_offset(participants);
     store64_release(&h->magic, PLAIT__ARENA_MAGIC); /* E1 */
 }
 
+/* Others may be allocating meanwhile: what changes is looked at in the order in which it holds (E2 of alloc.c). */
 bool plait__header_is_sound(const struct plait__arena_header *h, uint64_t size)
 {
-    uint64_t heap;
+    uint64_t heap, top, reserved;
 
     if (size < sizeof *h || load64_acquire(&h->magic) != PLAIT__ARENA_MAGIC) /* E1 */
         return false;
@@ -66,9 +72,10 @@ bool plait__header_is_sound(const struct plait__arena_header *h, uint64_t size)
     if (h->limit != size || h->participants == 0 || h->participants > 32768)
         return false;
     heap = plait__heap_offset(h->participants);
-    return heap < h->limit && h->reserved <= h->limit && h->top >= heap && h->top <= h->reserved &&
-           h->used <= h->limit && load_acquire(&h->slots_high) <= h->participants &&
-           h->lock.state == PLAIT__LOCK_IS_SHARED &&
+    top = load64_acquire(&h->top); /* E2 */
+    reserved = load64_relaxed(&h->reserved);
+    return heap < h->limit && reserved <= h->limit && top >= heap && top <= reserved &&
+           load_acquire(&h->slots_high) <= h->participants && h->lock.state == PLAIT__LOCK_IS_SHARED &&
            h->lock.arena_offset == offsetof(struct plait__arena_header, lock) &&
            h->lock.mode == (PLAIT_SHARED | plait__lock_mode(h));
 }

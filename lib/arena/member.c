@@ -161,20 +161,13 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
     return thread_is_dead(owner, start_time_in(slot, owner));
 }
 
-/* Make sure that slots up to `number` are ready for use: a life word is made before the first claim, under the lock. */
-static int open_slot(struct plait__arena_header *h, uint32_t number)
+/* Whoever looks through the table shall see this slot, from before it is claimed. */
+static void raise_high(struct plait__arena_header *h, uint32_t number)
 {
-    struct plait__slot *slot = plait__slot_at(h, number);
     uint32_t high = load_acquire(&h->slots_high);
 
-    /* The bound is moved by exchange, without the lock, because taking it needs a slot. Two who race for
-     * the same number prepare it alike; only then is it offered. A life word that is already claimed has a mode. */
-    if (number < high)
-        return 0;
-    if (load_relaxed(&slot->life.mode) == 0)
-        plait__robust_init(&slot->life, PLAIT_SHARED | plait__lock_mode(h), plait__offset_in(h, &slot->life));
-    cas_acqrel(&h->slots_high, &high, number + 1);
-    return 0;
+    while (high <= number && !cas_acqrel(&h->slots_high, &high, number + 1))
+        ;
 }
 
 static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_out)
@@ -183,7 +176,7 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         struct plait__slot *slot = plait__slot_at(h, i);
         bool was_dead;
 
-        open_slot(h, i);
+        raise_high(h, i);
         if (load64_acquire(&slot->cond) != 0 || plait__robust_claim(&slot->life, &was_dead) != 0)
             continue;
         slot->generation++;

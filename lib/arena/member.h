@@ -19,16 +19,22 @@ extern PLAIT_TLS struct plait__member_cache plait__member_cache;
 /* The slow path of plait__member: looks in the list, else joins. */
 int plait__member_join(const void *base, struct plait__slot **slot_out);
 
+/* Is it known without a call that the calling thread takes part? */
+static inline bool plait__member_is_cached(const void *base)
+{
+    struct plait__member_cache *cache = &plait__member_cache;
+
+    return __builtin_expect(cache->base == base && cache->epoch == plait__fork_epoch(), 1);
+}
+
 /*
  * The calling thread's slot in the arena whose header is at `base`; it joins at the first time. ENOSPC: the table is
  * full. ENOSYS: this thread cannot take part, because its robust list is missing. EINVAL: no arena of this process.
  */
 static inline int plait__member(const void *base, struct plait__slot **slot_out)
 {
-    struct plait__member_cache *cache = &plait__member_cache;
-
-    if (__builtin_expect(cache->base == base && cache->epoch == plait__fork_epoch(), 1)) {
-        *slot_out = cache->slot;
+    if (plait__member_is_cached(base)) {
+        *slot_out = plait__member_cache.slot;
         return 0;
     }
     return plait__member_join(base, slot_out);

@@ -323,6 +323,7 @@ int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *
             return EINVAL;
         if (memcmp(h, &zero, sizeof zero) != 0)
             return EBADMSG;
+        memset(plait__slot_at(h, 0), 0, participants * sizeof(struct plait__slot));
         h->reserved = size;
         plait__header_build(h, size, participants, 0, draw_id(-1));
     }

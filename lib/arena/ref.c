@@ -2,14 +2,16 @@
 /*
  * How it works: a reference is the arena's number and an offset. An arena that this process does not have open is looked
  * for at its maker: the number of an anonymous arena says which process and which descriptor, and /proc lets relatives
- * of the same user open that. Whether it is the right one, the number in its header tells. Once opened for a
- * reference it stays open.
+ * of the same user open that. By then the process or the descriptor may be another's: a file that is no arena is not
+ * even opened, and whether it is the right arena, the number in its header tells. Once opened for a reference it
+ * stays open.
  */
 #include <plait/arena.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "arena/open.h"
@@ -24,6 +26,14 @@ int plait_ref_of(const void *address, plait_ref_t *ref_out)
     return 0;
 }
 
+static bool is_anonymous_arena(const char *path)
+{
+    static const char ours[] = "/memfd:plait (deleted)";
+    char target[sizeof ours];
+
+    return readlink(path, target, sizeof target) == sizeof ours - 1 && memcmp(target, ours, sizeof ours - 1) == 0;
+}
+
 static int open_at_maker(uint64_t id, plait_arena_t **arena_out)
 {
     char path[64];
@@ -33,16 +43,18 @@ static int open_at_maker(uint64_t id, plait_arena_t **arena_out)
     if (!plait__arena_id_maker(id, &pid, &maker_fd))
         return ENOENT;
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, maker_fd);
-    fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    fd = is_anonymous_arena(path) ? open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK) : -1;
     if (fd < 0)
         return ENOENT;
     err = plait__arena_attach_fd(fd, arena_out);
     close(fd);
+    if (err == EBADMSG) /* what the maker has there now is something else */
+        return ENOENT;
     if (err == 0 && (*arena_out)->id != id) {
         plait_arena_free(*arena_out);
         err = ENOENT;
     }
-    return err;
+    return err == EBADMSG ? ENOENT : err;
 }
 
 int plait_ref_open(plait_ref_t ref, void **address_out)

@@ -65,6 +65,19 @@ static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_
 /* Order for the compiler alone: against the kernel, or a signal handler, looking at this thread's memory. */
 static inline void compiler_barrier(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
+/*
+ * A full barrier after an atomic read-modify-write of this thread, which on x86 is one already. For store, then load of
+ * something else, where the other side does the same the other way round.
+ */
+static inline void barrier_after_rmw(void)
+{
+#if !defined __x86_64__ && !defined __i386__
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#else
+    compiler_barrier();
+#endif
+}
+
 /* Tell the CPU that this is a loop that waits for another one. */
 static inline void cpu_relax(void)
 {

@@ -6,9 +6,10 @@
  *     bit 30     SEVERAL   a sleeper wants more than one permit: a release wakes all, who sort it out
  *     bit 31     SLEEPERS  somebody sleeps, or may
  *
- * With neither flag set, acquire and release are one inlined exchange each. A release that finds SLEEPERS takes the flags
- * off in the same exchange and wakes as many as it gave permits (all, with SEVERAL). A sleeper puts them on again
- * before it sleeps.
+ * With neither flag set, acquire is one inlined exchange, and release one addition (where there is a bound, an exchange). A
+ * release that finds SLEEPERS takes the flags off in the same exchange and wakes as many as it gave permits (all,
+ * with SEVERAL). A sleeper puts them on again before it sleeps. If a flag comes between an inlined release's look and its
+ * addition, it wakes as well, and leaves the flags: that costs a wake too many, never one too few.
  *
  * No wake is lost. A sleeper has seen too small a value with SLEEPERS set, and futex wait compares the word again. A
  * release takes the flag off while several may sleep, and the next release then wakes nobody; therefore who has
@@ -19,7 +20,8 @@
  * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
  * healed by the slices in which sleepers look again.
  *
- * E1: release's exchange releases, acquire's acquires. After it the semaphore may be gone: only its address is used.
+ * E1: release's exchange or addition releases, acquire's exchange acquires. After it the semaphore may be gone: only its
+ * address is used.
  */
 #include <plait/sem.h>
 

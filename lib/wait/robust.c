@@ -78,6 +78,7 @@ struct self {
     uint32_t epoch; /* fork epoch in which the rest was filled */
     uint32_t tid;
     uint32_t held;     /* shared locks that this thread holds */
+    uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
     struct head *head; /* NULL: this thread has no list */
 };
 
@@ -143,6 +144,7 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
+    self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
 }
 
 static inline struct self *me(void)
@@ -172,7 +174,7 @@ static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
 {
     plait_lock_t *l = (plait_lock_t *)(uintptr_t)lock;
 
-    return &l->robust[s->head && s->head->offset == LAYOUT_MUSL];
+    return &l->robust[s->word_at];
 }
 
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
@@ -191,8 +193,8 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
 {
     void *first = head->first;
 
-    lock->prev = &head->first;
-    lock->next = first;
+    storeptr_relaxed(&lock->prev, &head->first); /* relaxed: owner only; said so to keep gcc from a vector of two */
+    storeptr_relaxed(&lock->next, first);
     compiler_barrier();
     if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
         *prev_of_entry(first) = &lock->next;
@@ -318,47 +320,93 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     }
 }
 
-int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int refuse(plait_lock_t *lock)
 {
-    struct self *s = me();
-    uint32_t *word = word_of(lock, s);
-    uint32_t unheld = 0;
-    int err = 0;
-    void *saved;
+    plait__robust_release(lock);
+    return ENOTRECOVERABLE;
+}
 
-    if (__builtin_expect(s->held >= HELD_MAX, 0))
-        return EOVERFLOW;
-    saved = announce(s, lock);
-    if (__builtin_expect(!cas_acquire(word, &unheld, s->tid), 0)) /* E1 */
-        err = acquire_contended(s, &saved, lock, deadline);
-    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1)) {
+/* The rest of an acquire that is announced and did not find the word free. */
+static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
+                                                       void *saved)
+{
+    int err = acquire_contended(s, &saved, lock, deadline);
+
+    if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
         s->held++;
     }
     unannounce(s, saved);
-    if (__builtin_expect(err == EOWNERDEAD, 0))
+    if (err != 0 && err != EOWNERDEAD)
+        return err;
+    if (err == EOWNERDEAD)
         store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
-    if (__builtin_expect(err == 0 || err == EOWNERDEAD, 1) &&
-        __builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0)) {
-        plait__robust_release(lock);
-        return ENOTRECOVERABLE;
-    }
+    if (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE)
+        return refuse(lock);
     return err;
 }
 
-int plait__robust_release(plait_lock_t *lock)
+/* The whole of it, whatever the thread and the lock are like. */
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+{
+    struct self *s = me();
+
+    if (s->held >= HELD_MAX)
+        return EOVERFLOW;
+    return acquire_announced(s, lock, deadline, announce(s, lock));
+}
+
+/* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
+static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
+{
+    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head && !(lock->mode & PLAIT__LOCK_NO_LIST), 1);
+}
+
+/* A free lock: nothing is called here, so that no registers need saving. */
+int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
+{
+    struct self *s = &self;
+    struct head *head = s->head;
+    uint32_t unheld = 0;
+    void *saved;
+
+    if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
+        return acquire_anyhow(lock, deadline);
+    saved = head->pending;
+    head->pending = &lock->next;
+    compiler_barrier();
+    if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
+        return acquire_announced(s, lock, deadline, saved);
+    link_entry(head, lock);
+    s->held++;
+    compiler_barrier();
+    head->pending = saved;
+    if (__builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0))
+        return refuse(lock);
+    return 0;
+}
+
+/* The lock has been released, and `word` may be gone: the rest of a release that is announced. */
+static __attribute__((noinline)) int wake_announced(struct self *s, uint32_t *word, unsigned count, void *saved)
+{
+    plait_wake(word, count, PLAIT_SHARED);
+    unannounce(s, saved);
+    return 0;
+}
+
+static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
 {
     struct self *s = me();
     uint32_t *word = word_of(lock, s);
-    bool hopeless = false;
+    unsigned count = 1;
     uint32_t v;
     void *saved;
 
-    if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
+    if ((load_relaxed(word) & FUTEX_TID_MASK) != s->tid)
         return EPERM;
-    if (__builtin_expect(lock->fault != 0, 0)) {
+    if (lock->fault != 0) {
         store_relaxed(&lock->fault, PLAIT__FAULT_NOT_RECOVERABLE);
-        hopeless = true;
+        count = UINT_MAX;
     }
     saved = announce(s, lock);
     s->held--;
@@ -366,9 +414,35 @@ int plait__robust_release(plait_lock_t *lock)
         unlink_entry(s->head, lock);
     compiler_barrier();
     v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
-    if (__builtin_expect(v & FUTEX_WAITERS, 0))
-        plait_wake(word, hopeless ? UINT_MAX : 1, PLAIT_SHARED);
+    if (v & FUTEX_WAITERS)
+        return wake_announced(s, word, count, saved);
     unannounce(s, saved);
+    return 0;
+}
+
+int plait__robust_release(plait_lock_t *lock)
+{
+    struct self *s = &self;
+    struct head *head = s->head;
+    uint32_t *word;
+    uint32_t v;
+    void *saved;
+
+    if (!is_ordinary(s, lock) || __builtin_expect(load_relaxed(&lock->fault) != 0, 0))
+        return release_anyhow(lock);
+    word = word_of(lock, s);
+    if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
+        return EPERM;
+    saved = head->pending;
+    head->pending = &lock->next;
+    s->held--;
+    unlink_entry(head, lock);
+    compiler_barrier();
+    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (__builtin_expect(v & FUTEX_WAITERS, 0))
+        return wake_announced(s, word, 1, saved);
+    compiler_barrier();
+    head->pending = saved;
     return 0;
 }
 

@@ -163,7 +163,7 @@ int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_ti
     return wait_on(words, 1, deadline, &index);
 }
 
-int plait_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out, plait_time_t deadline)
 {
     struct plait_wait_word copy[PLAIT_WAIT_MANY_MAX + 1];
     size_t index = count;

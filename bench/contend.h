@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* The loops that every lock runs through; a peer gives two functions, which are inlined here. */
+#ifndef BENCH_CONTEND_H
+#define BENCH_CONTEND_H
+
+#include "bench.h"
+
+#define BENCH_INLINE static inline __attribute__((always_inline))
+
+struct bench_contest {
+    uint32_t stop;    /* atomic */
+    unsigned work;    /* const */
+    void *lock;       /* const */
+    char gap[48];
+    uint64_t entries; /* guarded by the lock; becomes the same as `passes` */
+    char gap2[56];
+    uint64_t passes;  /* atomic, added to at the end */
+};
+
+/* Seconds for one acquire and release of a lock that nobody else wants. */
+BENCH_INLINE double bench_free(const struct bench_load *load, void *lock, void (*acquire)(void *), void (*release)(void *))
+{
+    double start = bench_now();
+
+    for (uint64_t i = 0; i < load->ops; i++) {
+        acquire(lock);
+        release(lock);
+    }
+    return (bench_now() - start) / (double)load->ops;
+}
+
+/* The member's loop of a contest, until it is stopped. */
+BENCH_INLINE void bench_contend(void *contest, void (*acquire)(void *), void (*release)(void *))
+{
+    struct bench_contest *c = (struct bench_contest *)contest;
+    uint64_t passes = 0;
+
+    while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+        acquire(c->lock);
+        c->entries++;
+        bench_spin(c->work);
+        release(c->lock);
+        passes++;
+    }
+    __atomic_fetch_add(&c->passes, passes, __ATOMIC_RELAXED);
+}
+
+BENCH_INLINE double bench_contest_result(const struct bench_contest *c, double seconds)
+{
+    if (c->entries != c->passes)
+        bench_die("two held the lock at one time");
+    return seconds / (double)(c->passes ? c->passes : 1);
+}
+
+BENCH_INLINE double bench_contest_threads(const struct bench_load *load, void *lock, bench_member *member)
+{
+    struct bench_contest contest __attribute__((aligned(64))) = {};
+
+    contest.work = load->work;
+    contest.lock = lock;
+    return bench_contest_result(&contest, bench_threads(load->width, member, &contest, &contest.stop));
+}
+
+BENCH_INLINE double bench_contest_processes(const struct bench_load *load, void *lock, bench_member *member)
+{
+    struct bench_contest *contest = (struct bench_contest *)bench_share(sizeof *contest);
+    double seconds;
+
+    contest->work = load->work;
+    contest->lock = lock;
+    seconds = bench_processes(load->width, member, contest, &contest->stop);
+    seconds = bench_contest_result(contest, seconds);
+    bench_unshare(contest, sizeof *contest);
+    return seconds;
+}
+
+/* Two threads that hand a turn to and fro: `pass` waits for its turn (0 or 1) and gives it to the other one. */
+struct bench_turns {
+    void *object;  /* const */
+    uint64_t ops;  /* const: round trips */
+};
+
+BENCH_INLINE void bench_take_turns(unsigned index, void *turns, void (*pass)(void *, unsigned))
+{
+    struct bench_turns *t = (struct bench_turns *)turns;
+
+    for (uint64_t i = 0; i < t->ops; i++)
+        pass(t->object, index);
+}
+
+BENCH_INLINE double bench_turns_threads(const struct bench_load *load, void *object, bench_member *member)
+{
+    struct bench_turns turns = { object, load->ops };
+
+    return bench_threads(2, member, &turns, NULL) / (double)load->ops;
+}
+
+#endif

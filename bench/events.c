@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* Events and conditions: the look at one that is set, and turns of two threads that sleep in between. */
+#include <plait.h>
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "bench.h"
+#include "contend.h"
+#include "peers.h"
+
+BENCH_INLINE void nothing(void *unused) { (void)unused; }
+
+/* ---- Ours ---- */
+
+BENCH_INLINE void wait_event(void *event) { plait_event_wait(event, PLAIT_FOREVER); }
+
+static double ours_set(const struct bench_load *load)
+{
+    static plait_event_t event __attribute__((aligned(64)));
+
+    plait_event_set(&event);
+    return bench_free(load, &event, wait_event, nothing);
+}
+
+struct our_table {
+    plait_lock_t lock;
+    plait_cond_t moved;
+    unsigned turn; /* guarded by lock */
+};
+
+BENCH_INLINE void our_cond_pass(void *table, unsigned me)
+{
+    struct our_table *t = table;
+
+    plait_lock_acquire(&t->lock, PLAIT_FOREVER);
+    while (t->turn != me)
+        plait_cond_wait(&t->moved, &t->lock, PLAIT_FOREVER);
+    t->turn = !me;
+    plait_cond_notify(&t->moved, 1);
+    plait_lock_release(&t->lock);
+}
+
+static void our_cond_member(unsigned index, void *turns) { bench_take_turns(index, turns, our_cond_pass); }
+
+static double our_cond(const struct bench_load *load)
+{
+    struct our_table table __attribute__((aligned(64))) = { 0 };
+
+    return bench_turns_threads(load, &table, our_cond_member);
+}
+
+BENCH_INLINE void our_event_pass(void *events, unsigned me)
+{
+    plait_event_t *mine = (plait_event_t *)events + me;
+
+    plait_event_wait(mine, PLAIT_FOREVER);
+    plait_event_clear(mine);
+    plait_event_set((plait_event_t *)events + !me);
+}
+
+static void our_event_member(unsigned index, void *turns) { bench_take_turns(index, turns, our_event_pass); }
+
+static double our_event(const struct bench_load *load)
+{
+    plait_event_t events[2] __attribute__((aligned(64))) = { PLAIT_EVENT_INIT, PLAIT_EVENT_INIT };
+
+    plait_event_set(&events[0]);
+    return bench_turns_threads(load, events, our_event_member);
+}
+
+/* ---- pthreads ---- */
+
+struct pthread_table {
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    unsigned turn; /* guarded by lock */
+};
+
+BENCH_INLINE void pthread_pass(void *table, unsigned me)
+{
+    struct pthread_table *t = table;
+
+    pthread_mutex_lock(&t->lock);
+    while (t->turn != me)
+        pthread_cond_wait(&t->moved, &t->lock);
+    t->turn = !me;
+    pthread_cond_signal(&t->moved);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void pthread_member(unsigned index, void *turns) { bench_take_turns(index, turns, pthread_pass); }
+
+static double pthread_turns(const struct bench_load *load)
+{
+    struct pthread_table table = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+
+    return bench_turns_threads(load, &table, pthread_member);
+}
+
+BENCH_INLINE void posix_pass(void *sems, unsigned me)
+{
+    sem_wait((sem_t *)sems + me);
+    sem_post((sem_t *)sems + !me);
+}
+
+static void posix_member(unsigned index, void *turns) { bench_take_turns(index, turns, posix_pass); }
+
+static double posix_turns(const struct bench_load *load)
+{
+    sem_t sems[2];
+
+    sem_init(&sems[0], 0, 1);
+    sem_init(&sems[1], 0, 0);
+    return bench_turns_threads(load, sems, posix_member);
+}
+
+/* ---- The machine ---- */
+
+BENCH_INLINE void add_one(void *word) { __atomic_fetch_add((uint32_t *)word, 1, __ATOMIC_ACQUIRE); }
+
+static double one_rmw(const struct bench_load *load)
+{
+    static uint32_t word __attribute__((aligned(64)));
+
+    return bench_free(load, &word, add_one, nothing);
+}
+
+const struct bench_metric bench_events[] = {
+    { "event.wait.set", BENCH_NS, { 0 },
+      { { "plait", ours_set }, { "nsync_note", nsync_note_set }, { "absl_notification", absl_notified },
+        { "limit:one_rmw", one_rmw } }, 0 },
+    { "turns.cond", BENCH_US, { 0 },
+      { { "plait", our_cond }, { "pthread_cond", pthread_turns }, { "nsync_cv", nsync_turns },
+        { "absl_condvar", absl_turns } }, 0 },
+    { "turns.event", BENCH_US, { 0 },
+      { { "plait", our_event }, { "pthread_cond", pthread_turns }, { "sem_t", posix_turns } }, 0 },
+    { 0 },
+};

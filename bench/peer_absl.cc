@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// Abseil: Mutex, CondVar, Notification.
+#include <absl/synchronization/mutex.h>
+#include <absl/synchronization/notification.h>
+
+#include "bench.h"
+#include "contend.h"
+#include "peers.h"
+
+namespace {
+
+BENCH_INLINE void acquire(void *mu) { static_cast<absl::Mutex *>(mu)->Lock(); }
+BENCH_INLINE void release(void *mu) { static_cast<absl::Mutex *>(mu)->Unlock(); }
+BENCH_INLINE void nothing(void *) {}
+void member(unsigned, void *contest) { bench_contend(contest, acquire, release); }
+
+struct table {
+    absl::Mutex mu;
+    absl::CondVar moved;
+    unsigned turn = 0; // guarded by mu
+};
+
+BENCH_INLINE void pass(void *object, unsigned me)
+{
+    table *t = static_cast<table *>(object);
+
+    t->mu.Lock();
+    while (t->turn != me)
+        t->moved.Wait(&t->mu);
+    t->turn = !me;
+    t->moved.Signal();
+    t->mu.Unlock();
+}
+
+void turns_member(unsigned index, void *turns) { bench_take_turns(index, turns, pass); }
+BENCH_INLINE void wait_for(void *n) { static_cast<absl::Notification *>(n)->WaitForNotification(); }
+
+} // namespace
+
+double absl_free(const bench_load *load)
+{
+    static absl::Mutex mu;
+
+    return bench_free(load, &mu, acquire, release);
+}
+
+double absl_contended(const bench_load *load)
+{
+    alignas(64) absl::Mutex mu;
+
+    return bench_contest_threads(load, &mu, member);
+}
+
+double absl_turns(const bench_load *load)
+{
+    table t;
+
+    return bench_turns_threads(load, &t, turns_member);
+}
+
+double absl_notified(const bench_load *load)
+{
+    absl::Notification n;
+
+    n.Notify();
+    return bench_free(load, &n, wait_for, nothing);
+}

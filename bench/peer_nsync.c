@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/* nsync: mutex, condition variable, note. */
+#include <nsync.h>
+
+#include "bench.h"
+#include "contend.h"
+#include "peers.h"
+
+BENCH_INLINE void acquire(void *mu) { nsync_mu_lock(mu); }
+BENCH_INLINE void release(void *mu) { nsync_mu_unlock(mu); }
+BENCH_INLINE void nothing(void *unused) { (void)unused; }
+
+double nsync_free(const struct bench_load *load)
+{
+    static nsync_mu mu;
+
+    return bench_free(load, &mu, acquire, release);
+}
+
+static void member(unsigned index, void *contest) { bench_contend(contest, acquire, release); }
+
+double nsync_contended(const struct bench_load *load)
+{
+    nsync_mu mu __attribute__((aligned(64))) = NSYNC_MU_INIT;
+
+    return bench_contest_threads(load, &mu, member);
+}
+
+struct table {
+    nsync_mu mu;
+    nsync_cv moved;
+    unsigned turn; /* guarded by mu */
+};
+
+BENCH_INLINE void pass(void *table, unsigned me)
+{
+    struct table *t = table;
+
+    nsync_mu_lock(&t->mu);
+    while (t->turn != me)
+        nsync_cv_wait(&t->moved, &t->mu);
+    t->turn = !me;
+    nsync_cv_signal(&t->moved);
+    nsync_mu_unlock(&t->mu);
+}
+
+static void turns_member(unsigned index, void *turns) { bench_take_turns(index, turns, pass); }
+
+double nsync_turns(const struct bench_load *load)
+{
+    struct table table __attribute__((aligned(64))) = { NSYNC_MU_INIT, NSYNC_CV_INIT, 0 };
+
+    return bench_turns_threads(load, &table, turns_member);
+}
+
+BENCH_INLINE void wait_note(void *note) { nsync_note_wait(note, nsync_time_no_deadline); }
+
+double nsync_note_set(const struct bench_load *load)
+{
+    nsync_note note = nsync_note_new(NULL, nsync_time_no_deadline);
+    double seconds;
+
+    nsync_note_notify(note);
+    seconds = bench_free(load, note, wait_note, nothing);
+    nsync_note_free(note);
+    return seconds;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* The peers that may be missing: weak, so what was not compiled is NULL here, and absent in the table. */
+#ifndef BENCH_PEERS_H
+#define BENCH_PEERS_H
+
+#include "bench.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BENCH_PEER __attribute__((weak))
+
+/* The names say who and what; the load's fields mean what the metric says. */
+BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_note_set;
+BENCH_PEER bench_run glib_queue, glib_tasks;
+BENCH_PEER bench_run uv_tasks;
+BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified;
+BENCH_PEER bench_run tbb_queue_bounded, tbb_queue_unbounded, tbb_tasks;
+BENCH_PEER bench_run moodycamel_queue, moodycamel_queue_tokens;
+BENCH_PEER bench_run boost_message_queue, boost_managed_memory;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: MIT */
+#include "exec/nursery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <plait/init.h>
+#include <plait/wait.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "exec/descriptors.h"
+#include "exec/nursery_wire.h"
+
+/*
+ * How it works
+ *
+ * The nursery is made by a raw clone with exit signal 0: a child like fork's, but its end sends no SIGCHLD, and
+ * waitpid(-1) does not see it, as that would take __WALL. Not even a subreaper or the init of a container gets to
+ * see it while the program lives. It cannot be reaped by mistake, so its number stays its own, and
+ * waitpid(pid, __WALL | WNOHANG) tells at any time whether it lives.
+ *
+ * Raw clone runs no fork handlers. The nursery does next to nothing itself, and has its children by a real fork, which
+ * sets right what libc caches (the TID, the robust list, locks of streams). What fork cannot set right is a lock
+ * that another thread of the program held at the instant of the clone: malloc's, the loader's. A nursery made
+ * while there are other threads therefore forks once on trial; if it is not ready in time, it is killed and
+ * another copy is taken, at another instant.
+ *
+ * Requests go over a SOCK_SEQPACKET pair, one at a time, each with its answer; `lock` serialises them. How a process
+ * ended comes through records in shared memory, so waiting for it involves neither the socket nor a thread here. A nursery
+ * that dies wakes nobody: waiters look in slices whether it lives, and then ask the process's pidfd.
+ *
+ * A nursery lives in `current` and in each child that came from it. After its death the next start makes another. A
+ * child that the program forked drops its parent's nursery and makes its own when it needs one.
+ */
+
+struct plait__nursery {
+    uint32_t references; /* guarded by lock */
+    uint32_t dead;       /* atomic: it has been seen dead; never goes back */
+    pid_t owner;         /* const: the process that made it */
+    pid_t pid;           /* const */
+    int socket;          /* const; used with lock held */
+    uint32_t free_count; /* guarded by lock */
+    uint32_t *free;      /* guarded by lock: free_count records below page->records_used */
+    struct plait__page *page; /* const */
+};
+
+/* A copy that works is ready within a few milliseconds, on an idle machine. */
+enum { SHORT_TRIES = 16, SHORT_TRY_MS = 20, LONGER_EVERY = 4, LONGEST_TRY_MS = 2560 };
+
+#define SLICE_MIN (100 * PLAIT__MILLISECOND)
+#define SLICE_MAX (800 * PLAIT__MILLISECOND)
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct plait__nursery *current; /* guarded by lock */
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+/* With the lock held. */
+static void unreference(struct plait__nursery *nursery)
+{
+    if (--nursery->references)
+        return;
+    if (nursery->owner == getpid())
+        close(nursery->socket);
+    munmap(nursery->page, sizeof *nursery->page);
+    free(nursery->free);
+    free(nursery);
+}
+
+/* ---- Making one ------------------------------------------------------------------------- */
+
+/* A child, by fork or raw clone, starts without a nursery, and must not keep the parent's from seeing EOF. */
+static void forget_parents(void)
+{
+    struct plait__nursery *parents = current;
+
+    pthread_mutex_init(&lock, NULL);
+    current = NULL;
+    if (!parents)
+        return;
+    close(parents->socket);
+    unreference(parents);
+}
+
+static void register_fork_handlers(void)
+{
+    pthread_atfork(NULL, NULL, forget_parents);
+}
+
+/* /proc/self/task has a link for each thread and two of its own. */
+static bool has_other_threads(void)
+{
+    struct stat tasks;
+
+    return stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != 3;
+}
+
+static pid_t clone_nursery(struct plait__page *page, const int sockets[2], bool threads)
+{
+    sigset_t all, before;
+    pid_t pid;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
+        current = NULL;
+        pthread_mutex_unlock(&lock); /* held by the caller, of whom this is the copy */
+        plait__nursery_main(page, sockets[1], threads);
+    }
+    int err = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = err;
+    return pid;
+}
+
+static bool is_ready(int socket, int wait_ms)
+{
+    struct pollfd polled = { socket, POLLIN, 0 };
+    struct plait__reply reply;
+    int fds[PLAIT__SEND_MAX];
+    size_t count;
+    plait_time_t deadline = plait_now() + wait_ms * PLAIT__MILLISECOND;
+    int ready;
+
+    do
+        ready = poll(&polled, 1, wait_ms);
+    while (ready < 0 && errno == EINTR && plait_now() < deadline);
+    return ready > 0 && plait__receive(socket, &reply, sizeof reply, fds, &count) == 0;
+}
+
+/* Fork it and see that it works. */
+static int launch(struct plait__nursery *nursery)
+{
+    bool threads = has_other_threads();
+    int sockets[2];
+
+    for (int try = 1, wait_ms = threads ? SHORT_TRY_MS : LONGEST_TRY_MS; wait_ms <= LONGEST_TRY_MS; try++) {
+        if (try > SHORT_TRIES && try % LONGER_EVERY == 0)
+            wait_ms *= 2;
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
+            return errno;
+        sockets[0] = plait__move_from(sockets[0], 3);
+        sockets[1] = plait__move_from(sockets[1], 3);
+        nursery->pid = clone_nursery(nursery->page, sockets, threads);
+        int err = errno;
+        close(sockets[1]);
+        if (nursery->pid > 0 && is_ready(sockets[0], wait_ms)) {
+            nursery->socket = sockets[0];
+            return 0;
+        }
+        close(sockets[0]);
+        if (nursery->pid < 0)
+            return err;
+        kill(nursery->pid, SIGKILL);
+        waitpid(nursery->pid, NULL, __WALL);
+    }
+    return EAGAIN;
+}
+
+static int make(struct plait__nursery **nursery_out)
+{
+    struct plait__nursery *nursery = calloc(1, sizeof *nursery);
+    int err = ENOMEM;
+
+    if (!nursery)
+        return ENOMEM;
+    nursery->free = malloc(PLAIT__RECORDS * sizeof *nursery->free);
+    if (!nursery->free)
+        goto nursery;
+    nursery->page = mmap(NULL, sizeof *nursery->page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (nursery->page == MAP_FAILED)
+        goto free;
+    nursery->owner = getpid();
+    nursery->references = 1;
+    err = launch(nursery);
+    if (err == 0) {
+        *nursery_out = nursery;
+        return 0;
+    }
+    munmap(nursery->page, sizeof *nursery->page);
+free:
+    free(nursery->free);
+nursery:
+    free(nursery);
+    return err;
+}
+
+/* With the lock held: a living nursery in `current`. */
+static int enter(void)
+{
+    if (current && current->owner != getpid()) /* raw clone: no handler ran */
+        forget_parents();
+    if (current && !plait__nursery_is_alive(current)) {
+        struct plait__nursery *dead = current;
+        current = NULL;
+        unreference(dead);
+    }
+    return current ? 0 : make(&current);
+}
+
+int plait__nursery_enter(void)
+{
+    int err;
+
+    pthread_once(&fork_once, register_fork_handlers);
+    pthread_mutex_lock(&lock);
+    err = enter();
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+bool plait__nursery_is_alive(struct plait__nursery *nursery)
+{
+    if (load_acquire(&nursery->dead))
+        return false;
+    /* In a forked child it is nobody's to wait for; a zombie passes for alive until its parent has seen to it. */
+    if (nursery->owner != getpid() ? kill(nursery->pid, 0) == 0 || errno == EPERM
+                                   : waitpid(nursery->pid, NULL, __WALL | WNOHANG) == 0)
+        return true;
+    store_release(&nursery->dead, 1);
+    return false;
+}
+
+const uint32_t *plait__nursery_ends(const struct plait__nursery *nursery)
+{
+    return &nursery->page->ends;
+}
+
+void plait__nursery_leave(void)
+{
+    struct pollfd polled = { -1, 0, 0 };
+
+    pthread_mutex_lock(&lock);
+    if (current && current->owner == getpid()) {
+        polled.fd = current->socket;
+        shutdown(current->socket, SHUT_WR);
+        /* It ends within a moment; a stopped one must not stop us. */
+        poll(&polled, 1, 1000);
+        plait__nursery_is_alive(current);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- Requests ---------------------------------------------------------------------------- */
+
+/* Send one and receive the answer, with the lock held. EOWNERDEAD: the nursery died. */
+static int exchange(struct plait__nursery *nursery, const struct plait__request *request, const int *fds,
+                    size_t fd_count, struct plait__reply *reply, int *reply_fds, size_t *reply_count)
+{
+    struct pollfd polled = { nursery->socket, POLLIN, 0 };
+    int err = plait__send(nursery->socket, request, sizeof *request, fds, fd_count);
+
+    /* A copy of its end of the socket, caught by somebody's fork, may keep us from seeing EOF: look ourselves. */
+    while (err == 0 && poll(&polled, 1, 500) <= 0)
+        if (!plait__nursery_is_alive(nursery))
+            err = EPIPE;
+    if (err == 0)
+        err = plait__receive(nursery->socket, reply, sizeof *reply, reply_fds, reply_count);
+    if (err == EPIPE || err == EBADMSG) {
+        kill(nursery->pid, SIGKILL);
+        while (plait__nursery_is_alive(nursery))
+            poll(NULL, 0, 1);
+        return EOWNERDEAD;
+    }
+    return err;
+}
+
+/* The program's standard streams, folder and the rest, by enum plait__sent_fd; returns which there are. */
+static uint32_t gather(int payload, int cwd, int carried, int fds[SENT_COUNT], size_t *count_out)
+{
+    const int all[SENT_COUNT] = { payload, 0, 1, 2, cwd, carried };
+    uint32_t sent = 0;
+
+    *count_out = 0;
+    for (int i = 0; i < SENT_COUNT; i++) {
+        if (all[i] < 0 || fcntl(all[i], F_GETFD) < 0)
+            continue;
+        sent |= 1u << i;
+        fds[(*count_out)++] = all[i];
+    }
+    return sent;
+}
+
+/* With the lock held. */
+static int take_record(struct plait__nursery *nursery, uint32_t *record_out)
+{
+    uint32_t used = load_relaxed(&nursery->page->records_used);
+
+    if (nursery->free_count)
+        *record_out = nursery->free[--nursery->free_count];
+    else if (used < PLAIT__RECORDS)
+        *record_out = used;
+    else
+        return EAGAIN;
+    store_relaxed(&nursery->page->records[*record_out].state, RECORD_STARTING);
+    if (*record_out == used)
+        store_release(&nursery->page->records_used, used + 1);
+    return 0;
+}
+
+/* With the lock held. A forked child's handles are copies: the record is its parent's to give back. */
+static void give_record(struct plait__nursery *nursery, uint32_t record)
+{
+    if (nursery->owner != getpid())
+        return;
+    store_relaxed(&nursery->page->records[record].state, RECORD_FREE);
+    nursery->free[nursery->free_count++] = record;
+}
+
+/* With the lock held: ask for the process. failure_out: the pipe that tells of a failed exec, or -1. */
+static int ask(struct plait__request *request, const int *fds, size_t fd_count, struct plait__child *child,
+               int *failure_out)
+{
+    struct plait__reply reply;
+    int got[PLAIT__SEND_MAX];
+    size_t count = 0, next = 0;
+    int err = enter();
+
+    if (err)
+        return err;
+    err = take_record(current, &request->record);
+    if (err)
+        return err;
+    err = exchange(current, request, fds, fd_count, &reply, got, &count);
+    if (err == 0)
+        err = reply.error;
+    if (err) {
+        give_record(current, request->record);
+        return err;
+    }
+    current->references++;
+    child->nursery = current;
+    child->record = request->record;
+    child->pid = reply.pid;
+    child->pidfd = reply.has_pidfd && next < count ? plait__move_from(got[next++], 3) : -1;
+    *failure_out = reply.has_pipe && next < count ? got[next] : -1;
+    return 0;
+}
+
+/* Read why exec failed; the end of the pipe says that it did not. */
+static int exec_error(int failure)
+{
+    int err = 0;
+    ssize_t got;
+
+    do
+        got = read(failure, &err, sizeof err);
+    while (got < 0 && errno == EINTR);
+    close(failure);
+    return got == sizeof err ? err : 0;
+}
+
+int plait__child_start(const struct plait__spawn *spawn, struct plait__child *child_out)
+{
+    struct plait__request request = { .kind = REQUEST_SPAWN, .daemon = spawn->daemon,
+                                      .ignores_interrupt = spawn->ignores_interrupt,
+                                      .is_program = spawn->program != NULL };
+    int fds[SENT_COUNT], payload, cwd, failure = -1;
+    size_t count;
+    int err = plait__payload_pack(spawn, &payload, &request.payload_size);
+
+    if (err)
+        return err;
+    cwd = plait__move_from(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), 3);
+    request.sent = gather(payload, cwd, spawn->carry_fd, fds, &count);
+    pthread_once(&fork_once, register_fork_handlers);
+    pthread_mutex_lock(&lock);
+    err = ask(&request, fds, count, child_out, &failure);
+    pthread_mutex_unlock(&lock);
+    plait__close_all((int[]){ payload, cwd }, 2);
+    if (err == 0 && failure >= 0)
+        err = exec_error(failure);
+    if (err && failure >= 0) {
+        plait__child_wait(child_out, PLAIT_FOREVER);
+        plait__child_drop(child_out);
+    }
+    return err;
+}
+
+/* ---- Children ---------------------------------------------------------------------------- */
+
+static struct plait__record *record_of(const struct plait__child *child)
+{
+    return &child->nursery->page->records[child->record];
+}
+
+/* Without a pidfd: as /proc has it, "12 (name) Z ..."; init may be slow to reap, or never do it. */
+static bool is_gone_from_proc(pid_t pid)
+{
+    char path[32], line[256];
+    ssize_t got;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kill(pid, 0) != 0 && errno == ESRCH;
+    got = read(fd, line, sizeof line - 1);
+    close(fd);
+    line[got > 0 ? got : 0] = '\0';
+    const char *end = strrchr(line, ')');
+    return !end || end[1] == '\0' || end[2] == 'Z' || end[2] == 'X';
+}
+
+/* The nursery is dead: has the process ended? */
+static bool is_gone(const struct plait__child *child)
+{
+    struct pollfd polled = { child->pidfd, POLLIN, 0 };
+
+    if (child->pidfd < 0)
+        return is_gone_from_proc(child->pid);
+    return poll(&polled, 1, 0) > 0;
+}
+
+enum plait__child_state plait__child_state(const struct plait__child *child, int *status_out)
+{
+    struct plait__record *record = record_of(child);
+    uint32_t state = load_acquire(&record->state); /* E1 */
+
+    if (state == RECORD_STARTING || state == RECORD_RUNNING) {
+        if (plait__nursery_is_alive(child->nursery) || !is_gone(child))
+            return PLAIT__CHILD_RUNS;
+        /* It may have written the end just before its own. */
+        if (cas_acqrel(&record->state, &state, RECORD_LOST))
+            state = RECORD_LOST;
+    }
+    if (state == RECORD_LOST)
+        return PLAIT__CHILD_LOST;
+    if (status_out)
+        *status_out = record->status;
+    return PLAIT__CHILD_ENDED;
+}
+
+int plait__child_wait(const struct plait__child *child, plait_time_t deadline)
+{
+    struct plait__record *record = record_of(child);
+    plait_time_t slice = SLICE_MIN;
+
+    while (plait__child_state(child, NULL) == PLAIT__CHILD_RUNS) {
+        uint32_t state = load_acquire(&record->state);
+        plait_time_t look = plait_now() + slice;
+        int err;
+
+        if (state != RECORD_STARTING && state != RECORD_RUNNING)
+            continue;
+        err = plait_wait(&record->state, state, PLAIT_SHARED, look < deadline ? look : deadline);
+        if (err == ECANCELED || (err == ETIMEDOUT && deadline <= look))
+            return plait__child_state(child, NULL) == PLAIT__CHILD_RUNS ? err : 0;
+        if (load_relaxed(&child->nursery->dead) == 0 && slice < SLICE_MAX)
+            slice *= 2;
+    }
+    return 0;
+}
+
+int plait__child_signal(const struct plait__child *child, int signal)
+{
+    struct plait__request request = { .kind = REQUEST_SIGNAL, .record = child->record, .signal = signal };
+    struct plait__reply reply;
+    int fds[PLAIT__SEND_MAX];
+    size_t count;
+    int err;
+
+    if (plait__child_state(child, NULL) != PLAIT__CHILD_RUNS)
+        return ESRCH;
+    if (child->pidfd >= 0 && plait__pidfd_send_signal(child->pidfd, signal) == 0)
+        return 0;
+    if (child->pidfd >= 0 && errno != ENOSYS)
+        return errno;
+    /* Without a pidfd the nursery sends it, because it knows whether it has reaped the process. If it is dead, this is
+     * the one place where a number may have been given again. */
+    if (!plait__nursery_is_alive(child->nursery))
+        return kill(child->pid, signal) == 0 ? 0 : errno;
+    pthread_mutex_lock(&lock);
+    err = child->nursery->owner == getpid()
+              ? exchange(child->nursery, &request, NULL, 0, &reply, fds, &count)
+              : ENOSYS;
+    pthread_mutex_unlock(&lock);
+    return err ? err : reply.error;
+}
+
+void plait__child_drop(struct plait__child *child)
+{
+    pthread_mutex_lock(&lock);
+    if (child->pidfd >= 0)
+        close(child->pidfd);
+    give_record(child->nursery, child->record);
+    unreference(child->nursery);
+    pthread_mutex_unlock(&lock);
+}

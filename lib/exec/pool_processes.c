@@ -1,0 +1,774 @@
+/* SPDX-License-Identifier: MIT */
+/* Pool on processes: the program's side. */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <plait/cancel.h>
+#include <plait/queue.h>
+#include <plait/thread.h>
+#include <plait/wait.h>
+
+#include "arena/arena.h"
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/fork_epoch.h"
+#include "exec/nursery.h"
+#include "exec/pool_backend.h"
+#include "exec/pool_shared.h"
+
+/*
+ * How it works
+ *
+ * An anonymous arena holds the tasks' records, a shared queue of entries that name records, arguments and results too
+ * large for a record, and a slot for each worker. Workers (pool_worker.c) take entries and claim records by themselves; the
+ * program only submits, and waits on a record's word. So a task costs one put, and a wake where somebody sleeps.
+ *
+ * A supervisor thread sleeps until a worker rings the bell or a process ends, and sees to three things:
+ *
+ *   finished  Tasks with NOTIFY (somebody has callbacks for, or has dropped, the future) are pushed on a stack in
+ *             the arena when DONE. The supervisor takes the whole stack, calls the callbacks and drops
+ *             the back-end's reference. Without NOTIFY the dropping of the handle drops both references.
+ *   deaths    The dead worker's number is in the word of the task it had claimed: that one fails. A task of its that
+ *             is DONE is announced here, unless the stack, which is emptied before, held it. If the worker may
+ *             have had an entry in hand, all pending tasks are queued again; claims make the second entry harmless.
+ *   restarts  At once, or later the oftener it has died soon after its start.
+ *
+ * Closing: a STOP entry for each worker, behind all tasks. Should the last worker leave with tasks still pending,
+ * because their entries had been lost and came back behind the STOPs, one more is started for them.
+ *
+ * Lock: `lock` guards the list of tasks, the free records and the workers; it is never held while a callback runs,
+ * nor while a worker is started. A future's lock comes after it.
+ */
+
+enum { SLAB = 64, CACHED_FUNCTIONS = 64 };
+
+#define LOOK_EVERY (800 * PLAIT__MILLISECOND)
+#define LIVES_LONG PLAIT__SECOND
+#define BACK_OFF_MIN (10 * PLAIT__MILLISECOND)
+#define BACK_OFF_MAX (5 * PLAIT__SECOND)
+
+struct task {
+    plait_future_t future;             /* first */
+    struct plait__pool_record *record; /* const */
+    struct task *next, **link;         /* guarded by the pool's lock: the list of all tasks */
+    struct task *next_due;             /* supervisor only */
+    struct task *next_held;            /* terminate only, which runs once */
+    bool collected;                    /* supervisor only: the back-end's reference is being dropped */
+};
+
+struct worker {
+    struct plait__child child;
+    bool runs;               /* child is valid */
+    plait_time_t started;    /* when */
+    plait_time_t restart_at; /* 0: not to be started */
+    plait_time_t back_off;   /* the last delay, 0: none */
+    unsigned restarts;
+};
+
+struct module {
+    struct plait__module *shared; /* in the arena */
+    struct module *next;
+};
+
+struct pool {
+    struct plait_pool front;
+    plait_arena_t *arena;              /* const */
+    struct plait__arena_header *base;  /* const */
+    struct plait__pool_shared *shared; /* const */
+    plait_queue_t *queue;              /* const: of 64-bit entries */
+    plait_thread_t *supervisor;        /* const after open */
+    pthread_mutex_t lock;
+    struct task *tasks;                      /* guarded by lock */
+    struct plait__pool_record *free_records; /* guarded by lock: linked by `next` */
+    struct module *modules;                  /* guarded by lock */
+    struct {
+        plait_task_fn *fn;
+        uint64_t generation, module, function;
+    } functions[CACHED_FUNCTIONS]; /* guarded by lock */
+    struct worker workers[];       /* guarded by lock */
+};
+
+static struct pool *pool_of(const plait_future_t *future)
+{
+    return (struct pool *)future->pool;
+}
+
+static void ring(struct pool *pool)
+{
+    add_release(&pool->shared->bell, 1);
+    plait_wake(&pool->shared->bell, 1, PLAIT_SHARED);
+}
+
+/* Put an entry into the queue. The token of the caller does not concern it. */
+static int put_entry(struct pool *pool, uint64_t entry)
+{
+    plait_cancel_t *token = plait_cancel_bind(NULL);
+    int err = plait_queue_put(pool->queue, &entry, PLAIT_FOREVER);
+
+    plait_cancel_bind(token);
+    return err;
+}
+
+static int put_record(struct pool *pool, const struct plait__pool_record *record)
+{
+    return put_entry(pool, plait__entry(plait__offset_in(pool->base, record), record->generation));
+}
+
+/* ---- Submitting ---------------------------------------------------------------------------- */
+
+/* The module in the arena, put there when it is first used. With the lock held. */
+static int share_module(struct pool *pool, const struct plait__module *wanted, uint64_t *offset_out)
+{
+    struct module *module;
+    int err;
+
+    for (module = pool->modules; module; module = module->next)
+        if (memcmp(module->shared, wanted, sizeof *wanted) == 0)
+            break;
+    if (!module) {
+        module = malloc(sizeof *module);
+        if (!module)
+            return ENOMEM;
+        err = plait_arena_alloc(pool->arena, sizeof *wanted, (void **)&module->shared);
+        if (err) {
+            free(module);
+            return err;
+        }
+        *module->shared = *wanted;
+        module->next = pool->modules;
+        pool->modules = module;
+    }
+    *offset_out = plait__offset_in(pool->base, module->shared);
+    return 0;
+}
+
+/* With the lock held: name the function in the record. */
+static int name_function(struct pool *pool, plait_task_fn *fn, struct plait__pool_record *record)
+{
+    size_t place = (uintptr_t)fn / 16 % CACHED_FUNCTIONS;
+    uint64_t generation = plait__modules_generation();
+    struct plait__function function;
+    int err;
+
+    if (pool->functions[place].fn != fn || pool->functions[place].generation != generation) {
+        err = plait__function_of((const void *)(uintptr_t)fn, &function);
+        if (err == 0)
+            err = share_module(pool, &function.module, &pool->functions[place].module);
+        if (err) {
+            pool->functions[place].fn = NULL;
+            return err;
+        }
+        pool->functions[place].fn = fn;
+        pool->functions[place].generation = generation;
+        pool->functions[place].function = function.offset;
+    }
+    record->module = pool->functions[place].module;
+    record->function = pool->functions[place].function;
+    return 0;
+}
+
+/* With the lock held. */
+static void give_record(struct pool *pool, struct plait__pool_record *record)
+{
+    store_release(&record->word, TASK_FREE);
+    store_release(&record->generation, (record->generation + 1) & GENERATION_MASK);
+    record->next = pool->free_records ? plait__offset_in(pool->base, pool->free_records) : 0;
+    pool->free_records = record;
+}
+
+/* With the lock held. */
+static int take_record(struct pool *pool, struct plait__pool_record **record_out)
+{
+    struct plait__pool_record *slab;
+    int err;
+
+    if (!pool->free_records) {
+        err = plait_arena_alloc(pool->arena, SLAB * sizeof *slab, (void **)&slab);
+        if (err)
+            return err;
+        for (int i = SLAB - 1; i >= 0; i--)
+            give_record(pool, &slab[i]);
+    }
+    *record_out = pool->free_records;
+    pool->free_records = (*record_out)->next ? plait__at(pool->base, (*record_out)->next) : NULL;
+    return 0;
+}
+
+static int fill_argument(struct pool *pool, struct plait__pool_record *record, const void *arg, size_t size)
+{
+    int err;
+
+    record->arg_offset = 0;
+    if (size > TASK_INLINE) {
+        err = plait__arena_alloc_into(pool->base, size, &record->arg_offset);
+        if (err)
+            return err;
+        memcpy(plait__pool_memory(pool->base, record->arg_offset), arg, size);
+    } else if (size) {
+        memcpy(record->payload, arg, size);
+    }
+    return 0;
+}
+
+/* With the lock held. */
+static void enlist(struct pool *pool, struct task *task)
+{
+    task->next = pool->tasks;
+    task->link = &pool->tasks;
+    if (pool->tasks)
+        pool->tasks->link = &task->next;
+    pool->tasks = task;
+}
+
+/* With the lock held. */
+static void delist(struct task *task)
+{
+    *task->link = task->next;
+    if (task->next)
+        task->next->link = task->link;
+}
+
+static int submit(struct plait_pool *front, plait_task_fn *fn, const void *arg, const struct plait__work *work,
+                  plait_future_t **future_out)
+{
+    struct pool *pool = (struct pool *)front;
+    struct plait__pool_record *record;
+    struct task *task = calloc(1, sizeof *task);
+    int err;
+
+    if (!task)
+        return ENOMEM;
+    pthread_mutex_lock(&pool->lock);
+    err = take_record(pool, &record);
+    if (err)
+        goto task;
+    err = name_function(pool, fn, record);
+    pthread_mutex_unlock(&pool->lock);
+    record->work = *work;
+    if (err == 0)
+        err = fill_argument(pool, record, arg, work->arg_size);
+    record->result_offset = 0;
+    record->result_size = 0;
+    record->code = 0;
+    record->owner = (uintptr_t)task;
+    task->record = record;
+    plait__future_begin(&task->future, front, &record->word, PLAIT_SHARED);
+    task->future.references = future_out ? 2 : 1;
+
+    pthread_mutex_lock(&pool->lock);
+    if (err == 0 && load_acquire(&front->state) != POOL_RUNNING)
+        err = EPIPE;
+    if (err)
+        goto record;
+    enlist(pool, task);
+    store_release(&record->word, future_out ? TASK_PENDING : TASK_PENDING | TASK_NOTIFY); /* E1 */
+    err = put_record(pool, record);
+    /* If the queue has no memory: unless a repair has queued it in the meantime, it is as if never submitted. */
+    if (err && plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE)) {
+        delist(task);
+        goto record;
+    }
+    if (future_out)
+        *future_out = &task->future;
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+
+record:
+    plait__pool_release(pool->base, &record->arg_offset);
+    give_record(pool, record);
+    pthread_mutex_destroy(&task->future.lock);
+    sub_acqrel(&front->references, 1); /* not the last: the caller has the handle */
+task:
+    pthread_mutex_unlock(&pool->lock);
+    free(task);
+    return err;
+}
+
+/* ---- Its futures ------------------------------------------------------------------------------ */
+
+static void outcome(plait_future_t *future, struct plait__outcome *outcome_out)
+{
+    const struct plait__pool_record *record = ((const struct task *)future)->record;
+
+    outcome_out->code = record->code;
+    outcome_out->text = record->code ? record->payload : "";
+    outcome_out->size = record->code ? 0 : record->result_size;
+    outcome_out->bytes = record->code ? NULL
+                         : record->result_offset ? plait__pool_memory(pool_of(future)->base, record->result_offset)
+                                                 : record->payload;
+}
+
+static void settle(plait_future_t *future, int code, const char *text)
+{
+    struct plait__pool_record *record = ((struct task *)future)->record;
+
+    record->code = code;
+    snprintf(record->payload, TASK_TEXT, "%s", text);
+}
+
+/* NOTIFY was set, so the handle's dropping leaves the back-end's reference to whoever ended the task: to us. */
+static void settled(plait_future_t *future, bool notify)
+{
+    if (notify)
+        plait__future_unreference(future);
+}
+
+static bool help(plait_future_t *future)
+{
+    return false;
+}
+
+static void abandon(plait_future_t *future)
+{
+    bool alone = !plait__task_flag(future->word, TASK_NOTIFY) && !(load_acquire(future->word) & TASK_NOTIFY);
+
+    /* Done, and nobody was told to see to it: the back-end's reference is ours as well. */
+    if (alone)
+        plait__future_unreference(future);
+    plait__future_unreference(future);
+}
+
+static void reclaim(plait_future_t *future)
+{
+    struct task *task = (struct task *)future;
+    struct pool *pool = pool_of(future);
+
+    plait__pool_release(pool->base, &task->record->arg_offset);
+    plait__pool_release(pool->base, &task->record->result_offset);
+    pthread_mutex_lock(&pool->lock);
+    delist(task);
+    give_record(pool, task->record);
+    pthread_mutex_unlock(&pool->lock);
+    free(task);
+}
+
+/* ---- The supervisor: finished tasks ------------------------------------------------------------ */
+
+/* With the lock held: note that the task's callbacks are to be called and its reference to be dropped. */
+static void make_due(struct task *task, struct task **due)
+{
+    if (task->collected)
+        return;
+    task->collected = true;
+    task->next_due = *due;
+    *due = task;
+}
+
+static void deliver(struct task *due)
+{
+    while (due) {
+        struct task *next = due->next_due;
+        plait__future_deliver(&due->future);
+        plait__future_unreference(&due->future);
+        due = next;
+    }
+}
+
+/* Take what the workers have announced. The stack gives the last first, so it is turned round here. */
+static void collect_finished(struct pool *pool)
+{
+    uint64_t offset = load64_acquire(&pool->shared->finished);
+    struct task *due = NULL;
+
+    while (offset && !casptr_acqrel(&pool->shared->finished, &offset, 0))
+        ;
+    if (!offset)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    while (offset) {
+        struct plait__pool_record *record = plait__at(pool->base, offset);
+        offset = record->next;
+        make_due((struct task *)(uintptr_t)record->owner, &due);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    deliver(due);
+}
+
+/* ---- The supervisor: deaths -------------------------------------------------------------------- */
+
+static void describe_end(char text[TASK_TEXT], const struct worker *worker, enum plait__child_state state, int status)
+{
+    int pid = (int)worker->child.pid;
+
+    if (state == PLAIT__CHILD_LOST)
+        snprintf(text, TASK_TEXT, "worker %d was lost with the nursery", pid);
+    else if (WIFSIGNALED(status))
+        snprintf(text, TASK_TEXT, "worker %d was killed by signal %d (%s)", pid, WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else
+        snprintf(text, TASK_TEXT, "worker %d exited with status %d", pid, WEXITSTATUS(status));
+}
+
+/* With the lock held: queue all pending tasks again, oldest first. */
+static void put_pending_again(struct pool *pool)
+{
+    struct task *last = pool->tasks;
+
+    while (last && last->next)
+        last = last->next;
+    for (struct task *task = last; task;) {
+        if ((load_relaxed(&task->record->word) & TASK_STATUS) == TASK_PENDING)
+            put_record(pool, task->record);
+        if (task->link == &pool->tasks)
+            break;
+        task = (struct task *)((char *)task->link - offsetof(struct task, next));
+    }
+}
+
+/* With the lock held: one task that the dead worker number `number` may have had. */
+static void see_to_task(struct pool *pool, struct task *task, uint32_t number, const char *text, struct task **due)
+{
+    uint32_t *word = &task->record->word;
+    uint32_t seen = load_acquire(word); /* E2 */
+
+    if (seen >> TASK_WORKER_SHIFT != number || (seen & TASK_STATUS) < TASK_RUNNING)
+        return;
+    if ((seen & TASK_STATUS) == TASK_RUNNING) {
+        bool terminated = load_acquire(&pool->front.state) == POOL_TERMINATED;
+        settle(&task->future, terminated ? ECANCELED : EOWNERDEAD, terminated ? "the pool was terminated" : text);
+        add64_relaxed(&pool->front.settled, 1);
+        seen = plait__task_done(word);
+    }
+    if (seen & TASK_WAITERS)
+        plait_wake(word, UINT_MAX, PLAIT_SHARED);
+    if (seen & TASK_NOTIFY)
+        make_due(task, due);
+}
+
+/* A worker has ended. */
+static void bury(struct pool *pool, uint32_t number, enum plait__child_state state, int status)
+{
+    struct worker *worker = &pool->workers[number];
+    struct plait__pool_slot *slot = &pool->shared->slots[number];
+    uint32_t slot_state = load_acquire(&slot->state);
+    struct task *due = NULL;
+    char text[TASK_TEXT];
+    plait_time_t now = plait_now();
+
+    collect_finished(pool);
+    describe_end(text, worker, state, status);
+    pthread_mutex_lock(&pool->lock);
+    for (struct task *task = pool->tasks; task; task = task->next)
+        see_to_task(pool, task, number, text, &due);
+    if (slot_state == SLOT_TAKING && load_acquire(&pool->front.state) != POOL_TERMINATED)
+        put_pending_again(pool);
+    store_release(&slot->state, SLOT_IDLE);
+    worker->runs = false;
+    if (slot_state != SLOT_LEFT && load_acquire(&pool->front.state) != POOL_TERMINATED) {
+        bool soon = now - worker->started < LIVES_LONG;
+        /* The first early death is taken for an accident. */
+        worker->restart_at = soon && worker->back_off ? now + worker->back_off : now;
+        worker->back_off = !soon                                  ? 0
+                           : !worker->back_off                    ? BACK_OFF_MIN
+                           : worker->back_off * 2 < BACK_OFF_MAX ? worker->back_off * 2
+                                                                  : BACK_OFF_MAX;
+        if (load_acquire(&pool->front.state) == POOL_CLOSED)
+            put_entry(pool, ENTRY_STOP);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    plait__child_drop(&worker->child);
+    deliver(due);
+}
+
+static void look_for_deaths(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool->front.workers; i++) {
+        int status = 0;
+        enum plait__child_state state;
+
+        if (!pool->workers[i].runs)
+            continue;
+        state = plait__child_state(&pool->workers[i].child, &status);
+        if (state != PLAIT__CHILD_RUNS)
+            bury(pool, i, state, status);
+    }
+}
+
+/* ---- The supervisor: workers -------------------------------------------------------------------- */
+
+static int start_worker(struct pool *pool, uint32_t number)
+{
+    struct worker *worker = &pool->workers[number];
+    struct plait__pool_worker_arg arg = { .shared = plait__offset_in(pool->base, pool->shared), .number = number };
+    struct plait__child child;
+    int err;
+
+    plait_queue_ref(pool->queue, &arg.queue);
+    err = plait__child_start(&(struct plait__spawn){ .target = plait__pool_worker_main, .arg = &arg,
+                                                     .arg_size = sizeof arg, .name = pool->front.name, .daemon = true,
+                                                     .ignores_interrupt = true, .carry_fd = plait__arena_fd(pool->arena) },
+                             &child);
+    if (err)
+        return err;
+    pthread_mutex_lock(&pool->lock);
+    worker->child = child;
+    worker->runs = true;
+    worker->restarts += worker->started != 0;
+    worker->started = plait_now();
+    worker->restart_at = 0;
+    if (load_acquire(&pool->front.state) == POOL_TERMINATED)
+        plait__child_signal(&child, SIGKILL);
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
+/* Start those whose time has come; returns when the next one's does. */
+static plait_time_t restart_due(struct pool *pool)
+{
+    plait_time_t next = PLAIT_FOREVER;
+
+    for (unsigned i = 0; i < pool->front.workers; i++) {
+        struct worker *worker = &pool->workers[i];
+
+        if (worker->runs || !worker->restart_at)
+            continue;
+        if (load_acquire(&pool->front.state) == POOL_TERMINATED) {
+            worker->restart_at = 0;
+            continue;
+        }
+        if (worker->restart_at <= plait_now()) {
+            if (start_worker(pool, i) == 0)
+                continue;
+            worker->restart_at = plait_now() + PLAIT__SECOND / 2;
+        }
+        if (worker->restart_at < next)
+            next = worker->restart_at;
+    }
+    return next;
+}
+
+/* Is nothing left to supervise? If tasks are pending without a worker, have one started. */
+static bool is_over(struct pool *pool)
+{
+    bool over = load_acquire(&pool->front.state) != POOL_RUNNING;
+
+    for (unsigned i = 0; i < pool->front.workers && over; i++)
+        over = !pool->workers[i].runs && !pool->workers[i].restart_at;
+    if (!over || load_acquire(&pool->front.state) == POOL_TERMINATED)
+        return over;
+    pthread_mutex_lock(&pool->lock);
+    for (struct task *task = pool->tasks; task && over; task = task->next)
+        over = (load_relaxed(&task->record->word) & TASK_STATUS) != TASK_PENDING;
+    if (!over) {
+        put_pending_again(pool);
+        put_entry(pool, ENTRY_STOP);
+        pool->workers[0].restart_at = plait_now();
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return over;
+}
+
+static const uint32_t *ends_word(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool->front.workers; i++)
+        if (pool->workers[i].runs)
+            return plait__nursery_ends(pool->workers[i].child.nursery);
+    return NULL;
+}
+
+static void *supervise(void *arg)
+{
+    struct pool *pool = arg;
+
+    plait__pool_enter(&pool->front);
+    for (;;) {
+        const uint32_t *ends = ends_word(pool);
+        struct plait_wait_word words[] = {
+            { &pool->shared->bell, load_acquire(&pool->shared->bell), PLAIT_SHARED },
+            { ends, ends ? load_acquire(ends) : 0, PLAIT_SHARED },
+        };
+
+        collect_finished(pool);
+        look_for_deaths(pool);
+        plait_time_t until = restart_due(pool);
+        if (is_over(pool))
+            break;
+        if (ends != ends_word(pool))
+            continue;
+        /* The nursery itself may die without a word. */
+        plait_time_t look = plait_now() + LOOK_EVERY;
+        plait_wait_many(words, ends ? 2 : 1, NULL, until < look ? until : look);
+    }
+    collect_finished(pool);
+    return NULL;
+}
+
+/* ---- The back-end's calls ------------------------------------------------------------------------ */
+
+static void close_pool(struct plait_pool *front)
+{
+    struct pool *pool = (struct pool *)front;
+
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < front->workers; i++)
+        put_entry(pool, ENTRY_STOP);
+    pthread_mutex_unlock(&pool->lock);
+    ring(pool);
+}
+
+/* With the lock held: all pending tasks, each with a reference. */
+static struct task *hold_pending(struct pool *pool)
+{
+    struct task *held = NULL;
+
+    for (struct task *task = pool->tasks; task; task = task->next) {
+        if ((load_relaxed(&task->record->word) & TASK_STATUS) != TASK_PENDING)
+            continue;
+        add_relaxed(&task->future.references, 1);
+        task->next_held = held;
+        held = task;
+    }
+    return held;
+}
+
+static void terminate(struct plait_pool *front)
+{
+    struct pool *pool = (struct pool *)front;
+    struct task *held, *next;
+
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < front->workers; i++)
+        if (pool->workers[i].runs)
+            plait__child_signal(&pool->workers[i].child, SIGKILL);
+    store_release(&pool->shared->stop, 1);
+    held = hold_pending(pool);
+    pthread_mutex_unlock(&pool->lock);
+    for (; held; held = next) {
+        next = held->next_held;
+        plait__future_settle(&held->future, ECANCELED, "the pool was terminated");
+        plait__future_unreference(&held->future);
+    }
+    ring(pool);
+}
+
+static int join(struct plait_pool *front, plait_time_t deadline)
+{
+    return plait_thread_join(((struct pool *)front)->supervisor, NULL, deadline);
+}
+
+static void look(const struct plait_pool *front, unsigned number, struct plait_pool_worker *worker_out,
+                 uint64_t *failed_out)
+{
+    struct pool *pool = (struct pool *)front;
+    struct plait__pool_slot *slot = &pool->shared->slots[number];
+    struct worker *worker = &pool->workers[number];
+
+    pthread_mutex_lock(&pool->lock);
+    *worker_out = (struct plait_pool_worker){ .pid = worker->runs ? worker->child.pid : 0,
+                                              .busy = load_acquire(&slot->state) == SLOT_BUSY,
+                                              .done = load64_relaxed(&slot->done), .restarts = worker->restarts };
+    *failed_out = load64_relaxed(&slot->failed);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void destroy(struct plait_pool *front)
+{
+    struct pool *pool = (struct pool *)front;
+
+    plait_thread_free(pool->supervisor);
+    for (struct module *module; (module = pool->modules) != NULL;) {
+        pool->modules = module->next;
+        free(module);
+    }
+    plait_queue_free(pool->queue);
+    plait_arena_free(pool->arena);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+/* What all of it lies in: arena, shared struct, queue. */
+static int open_memory(struct pool *pool, const struct plait_pool_opts *opts)
+{
+    unsigned participants = opts->workers * 2 + 1024;
+    size_t shared = sizeof *pool->shared + opts->workers * sizeof pool->shared->slots[0];
+    int err = plait_arena_new(&pool->arena, &(struct plait_arena_opts){
+                                  .limit = opts->memory + (1 << 20) + (size_t)participants * 256,
+                                  .participants = participants });
+
+    if (err)
+        return err;
+    pool->base = pool->arena->base;
+    err = plait_arena_alloc(pool->arena, shared, (void **)&pool->shared);
+    if (err)
+        return err;
+    return plait_queue_new(&pool->queue,
+                           &(struct plait_queue_opts){ .item_size = sizeof(uint64_t), .arena = pool->arena });
+}
+
+static int start_supervisor(struct pool *pool)
+{
+    sigset_t all, before;
+    int err = plait_thread_new(&pool->supervisor, &(struct plait_thread_opts){
+                                   .target = supervise, .arg = pool, .name = pool->front.name, .daemon = true });
+
+    if (err)
+        return err;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = plait_thread_start(pool->supervisor);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+static void stop_workers(struct pool *pool)
+{
+    plait_cancel_t *token = plait_cancel_bind(NULL);
+
+    for (unsigned i = 0; i < pool->front.workers; i++) {
+        struct worker *worker = &pool->workers[i];
+        if (!worker->runs)
+            continue;
+        plait__child_signal(&worker->child, SIGKILL);
+        plait__child_wait(&worker->child, PLAIT_FOREVER);
+        plait__child_drop(&worker->child);
+    }
+    plait_cancel_bind(token);
+}
+
+static int open_pool(const struct plait_pool_opts *opts, struct plait_pool **pool_out)
+{
+    struct pool *pool = calloc(1, sizeof *pool + opts->workers * sizeof *pool->workers);
+    int err;
+
+    if (!pool)
+        return ENOMEM;
+    pool->front.backend = &plait__pool_processes;
+    pool->front.references = 1;
+    pool->front.workers = opts->workers;
+    pool->front.epoch = plait__fork_epoch_renew();
+    snprintf(pool->front.name, sizeof pool->front.name, "%s", opts->name);
+    pthread_mutex_init(&pool->lock, NULL);
+    err = open_memory(pool, opts);
+    for (unsigned i = 0; i < opts->workers && err == 0; i++)
+        err = start_worker(pool, i);
+    if (err == 0)
+        err = start_supervisor(pool);
+    if (err) {
+        stop_workers(pool);
+        destroy(&pool->front);
+        return err;
+    }
+    *pool_out = &pool->front;
+    return 0;
+}
+
+const struct plait__pool_backend plait__pool_processes = {
+    .open = open_pool,
+    .submit = submit,
+    .close = close_pool,
+    .terminate = terminate,
+    .join = join,
+    .look = look,
+    .destroy = destroy,
+    .outcome = outcome,
+    .settle = settle,
+    .help = help,
+    .abandon = abandon,
+    .reclaim = reclaim,
+    .settled = settled,
+};

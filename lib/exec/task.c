@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "exec/task.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <plait/cancel.h>
+
+#include "base/atomic.h"
+
+bool plait__task_claim(uint32_t *word, uint32_t claimer)
+{
+    uint32_t seen = load_relaxed(word);
+
+    while ((seen & TASK_STATUS) == TASK_PENDING)
+        if (cas_acquire(word, &seen, (seen & TASK_FLAGS) | TASK_RUNNING | claimer << TASK_WORKER_SHIFT)) /* E1 */
+            return true;
+    return false;
+}
+
+uint32_t plait__task_done(uint32_t *word)
+{
+    uint32_t seen = load_relaxed(word);
+
+    while (!cas_acqrel(word, &seen, (seen & ~(uint32_t)TASK_STATUS) | TASK_DONE)) /* E2 */
+        ;
+    return seen;
+}
+
+bool plait__task_flag(uint32_t *word, uint32_t flag)
+{
+    uint32_t seen = load_acquire(word); /* E2 */
+
+    while ((seen & TASK_STATUS) != TASK_DONE)
+        if ((seen & flag) || cas_acqrel(word, &seen, seen | flag))
+            return true;
+    return false;
+}
+
+int plait_task_return(plait_task_t *task, const void *bytes, size_t size)
+{
+    void *room = task->bytes;
+    int err;
+
+    if (task->is_item) {
+        size_t kept = size < task->slot_size ? size : task->slot_size;
+        if (kept)
+            memcpy(task->slot, bytes, kept);
+        if (task->slot_size > kept)
+            memset((char *)task->slot + kept, 0, task->slot_size - kept);
+        return 0;
+    }
+    if (size > TASK_INLINE) {
+        err = task->room(task, size, &room);
+        if (err)
+            return err;
+    }
+    if (size)
+        memcpy(room, bytes, size);
+    task->result = room;
+    task->result_size = size;
+    return 0;
+}
+
+int plait_task_fail(plait_task_t *task, int code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(task->text, sizeof task->text, format, args);
+    va_end(args);
+    return code ? code : EINVAL;
+}
+
+bool plait_task_is_cancelled(const plait_task_t *task)
+{
+    return (load_relaxed(task->word) & TASK_STOP) || load_relaxed(task->stop);
+}
+
+unsigned plait_task_worker(const plait_task_t *task)
+{
+    return task->worker;
+}
+
+/* Call fn on each item; a failure does not keep the others from running. */
+static int run_map(struct plait_task *task, plait_task_fn *fn, const struct plait__work *work, const char *items)
+{
+    size_t size = sizeof(struct plait__map_result) + work->count * work->result_size;
+    void *room;
+    int err = task->room(task, size, &room);
+
+    if (err)
+        return err;
+    memset(room, 0, size);
+    struct plait__map_result *result = room;
+    struct plait_task item = { .word = task->word, .stop = task->stop, .worker = task->worker, .is_item = true,
+                               .slot_size = work->result_size };
+    for (uint64_t i = 0; i < work->count; i++) {
+        item.slot = (char *)(result + 1) + i * work->result_size;
+        item.text[0] = '\0';
+        int code = fn(&item, items + i * work->item_size, work->item_size);
+        if (code == 0)
+            continue;
+        memset(item.slot, 0, item.slot_size);
+        if (result->code == 0) {
+            result->code = code;
+            memcpy(result->text, item.text, sizeof item.text);
+        }
+    }
+    task->result = room;
+    task->result_size = size;
+    return 0;
+}
+
+int plait__task_run(struct plait_task *task, plait_task_fn *fn, const struct plait__work *work, const void *arg)
+{
+    plait_cancel_t *token = plait_cancel_bind(NULL); /* the waits of a task are not its worker's */
+    int code;
+
+    if (work->count)
+        code = run_map(task, fn, work, arg);
+    else
+        code = fn(task, arg, work->arg_size);
+    plait_cancel_bind(token);
+    return code;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * Putters exclude one another by the lock of the put side, getters by that of the get side; a putter and a getter meet only
+ * in the state of a cell.
+ *
+ * Bounded: a ring of exactly maxsize cells. `at` is lap << 32 | index, stored whole. A cell in lap n:
+ *
+ *     2n      free for the putter of lap n
+ *     2n + 1  ready for the getter of lap n; the getter leaves 2n + 2
+ *
+ * Unbounded: a chain of segments whose cells are used once: FREE, READY, TAKEN. `at` counts all items ever; the cell is
+ * the (at - segment.first)th. The putter that finds its segment full links a new one; the getter that
+ * has emptied one goes to the next and frees it.
+ *
+ * E1 item: the putter copies the item, then releases the state; the getter acquires the state, then copies. Back the
+ *    same way: the getter's release of the state lets the putter of the next lap overwrite the cell.
+ * E2 segment: `next` is released when the new segment is ready, and acquired by getters.
+ *
+ * Killed at any instruction (the lock tells the next, who repairs):
+ * In between stand compiler barriers: the order in which this thread's stores are issued is the order in which they survive it.
+ *   - the store of the state is the moment at which a put or get takes effect. If `at` was not moved on after it, the
+ *     state shows it: repair moves `at` past cells that are done. A cell half written is free; one half read is ready.
+ *   - a new segment stands in put.in_hand from its allocation (one step with it) until it is in the chain;
+ *     repair sees whether it is. It is prepared again before use. Before repair believes put.in_hand, the
+ *     allocator must have settled that step, or it would free later what has been linked meanwhile.
+ *   - an emptied segment stands in get.in_hand from before `segment` moves on until it is freed (one step with it);
+ *     repair sees whether `segment` has moved on.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "queue/body.h"
+
+enum { FREE, READY, TAKEN }; /* a cell in a segment */
+enum { SEGMENT_BYTES = 16 * 1024, SEGMENT_CELLS_MIN = 8 };
+
+static inline void *place(const struct plait_queue *q, uint64_t place)
+{
+    return (void *)((uintptr_t)q->base + (uintptr_t)place);
+}
+
+static inline struct plait__segment *segment_at(const struct plait_queue *q, uint64_t at)
+{
+    return place(q, at + q->skew);
+}
+
+static inline struct plait__cell *cell_in(const struct plait_queue *q, void *cells, uint64_t index)
+{
+    return (struct plait__cell *)((char *)cells + index * q->stride);
+}
+
+static inline void copy_item(void *to, const void *from, size_t size)
+{
+    if (size == 8)
+        memcpy(to, from, 8);
+    else if (size == 16)
+        memcpy(to, from, 16);
+    else
+        memcpy(to, from, size);
+}
+
+static inline uint32_t index_of(uint64_t at) { return (uint32_t)at; }
+static inline uint32_t lap_of(uint64_t at) { return (uint32_t)(at >> 32); }
+
+static inline uint64_t next_place(const struct plait_queue *q, uint64_t at)
+{
+    return index_of(at) + 1 == q->body->maxsize ? (uint64_t)(lap_of(at) + 1) << 32 : at + 1;
+}
+
+static inline struct plait__cell *ring_cell(const struct plait_queue *q, uint64_t at)
+{
+    return cell_in(q, place(q, q->body->cells), index_of(at));
+}
+
+static int ring_put(struct plait_queue *q, const void *item)
+{
+    struct plait__queue_side *side = &q->body->put;
+    uint64_t at = side->at;
+    struct plait__cell *cell = ring_cell(q, at);
+
+    if (load_acquire(&cell->state) != 2 * lap_of(at)) /* E1 */
+        return EAGAIN;
+    copy_item(cell->item, item, q->item_size);
+    store_release(&cell->state, 2 * lap_of(at) + 1); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, next_place(q, at));
+    return 0;
+}
+
+static int ring_get(struct plait_queue *q, void *item)
+{
+    struct plait__queue_side *side = &q->body->get;
+    uint64_t at = side->at;
+    struct plait__cell *cell = ring_cell(q, at);
+
+    if (load_acquire(&cell->state) != 2 * lap_of(at) + 1) /* E1 */
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
+    store_release(&cell->state, 2 * lap_of(at) + 2); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, next_place(q, at));
+    return 0;
+}
+
+static size_t segment_size(const struct plait_queue *q)
+{
+    return sizeof(struct plait__segment) + q->body->cells * q->stride;
+}
+
+static int allocate_segment(struct plait_queue *q, uint64_t *to)
+{
+    if (q->base)
+        return plait__arena_alloc_into(q->base, segment_size(q), to);
+    *to = (uint64_t)(uintptr_t)malloc(segment_size(q));
+    return *to ? 0 : ENOMEM;
+}
+
+static void free_segment(struct plait_queue *q, uint64_t *from)
+{
+    if (q->base)
+        plait__arena_dealloc_from(q->base, from);
+    else
+        free(place(q, *from));
+    *from = 0;
+}
+
+static void prepare_segment(struct plait_queue *q, uint64_t at, uint64_t first)
+{
+    struct plait__segment *s = segment_at(q, at);
+
+    memset(s, 0, segment_size(q));
+    s->first = first;
+}
+
+/* The putter's segment is full: make the next one. */
+static int lengthen(struct plait_queue *q)
+{
+    struct plait__queue_side *side = &q->body->put;
+    struct plait__segment *full = segment_at(q, side->segment);
+    int err = side->in_hand ? 0 : allocate_segment(q, &side->in_hand);
+
+    if (err)
+        return err;
+    prepare_segment(q, side->in_hand, full->first + q->body->cells);
+    store64_release(&full->next, side->in_hand); /* E2 */
+    compiler_barrier();
+    store64_relaxed(&side->segment, side->in_hand);
+    compiler_barrier();
+    store64_relaxed(&side->in_hand, 0);
+    return 0;
+}
+
+static int chain_put(struct plait_queue *q, const void *item)
+{
+    struct plait__queue_side *side = &q->body->put;
+    struct plait__segment *s = segment_at(q, side->segment);
+    struct plait__cell *cell;
+
+    if (side->at - s->first == q->body->cells) {
+        int err = lengthen(q);
+
+        if (err)
+            return err;
+        s = segment_at(q, side->segment);
+    }
+    cell = cell_in(q, s->cells, side->at - s->first);
+    copy_item(cell->item, item, q->item_size);
+    store_release(&cell->state, READY); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, side->at + 1);
+    return 0;
+}
+
+/* The getter's segment is empty for good: go to the next. EAGAIN: there is none. */
+static int shorten(struct plait_queue *q)
+{
+    struct plait__queue_side *side = &q->body->get;
+    uint64_t next = load64_acquire(&segment_at(q, side->segment)->next); /* E2 */
+
+    /* The putters' segment stays theirs, even if one was killed after linking the next: repair starts there. */
+    if (!next || load64_relaxed(&q->body->put.segment) == side->segment)
+        return EAGAIN;
+    store64_relaxed(&side->in_hand, side->segment);
+    compiler_barrier();
+    store64_relaxed(&side->segment, next);
+    compiler_barrier();
+    free_segment(q, &side->in_hand);
+    return 0;
+}
+
+static int chain_get(struct plait_queue *q, void *item)
+{
+    struct plait__queue_side *side = &q->body->get;
+    struct plait__segment *s = segment_at(q, side->segment);
+    struct plait__cell *cell;
+
+    if (side->at - s->first == q->body->cells) {
+        if (shorten(q) != 0)
+            return EAGAIN;
+        s = segment_at(q, side->segment);
+    }
+    cell = cell_in(q, s->cells, side->at - s->first);
+    if (load_acquire(&cell->state) != READY) /* E1 */
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
+    store_release(&cell->state, TAKEN);
+    compiler_barrier();
+    store64_relaxed(&side->at, side->at + 1);
+    return 0;
+}
+
+int plait__fifo_put_step(struct plait_queue *q, const void *item)
+{
+    return q->body->maxsize ? ring_put(q, item) : chain_put(q, item);
+}
+
+int plait__fifo_get_step(struct plait_queue *q, void *item)
+{
+    return q->body->maxsize ? ring_get(q, item) : chain_get(q, item);
+}
+
+/* Ring: move on while the cell is further than `at` says; `done` is what the side leaves in a cell of lap 0. */
+static void ring_repair(struct plait_queue *q, struct plait__queue_side *side, uint32_t done)
+{
+    while ((int32_t)(load_acquire(&ring_cell(q, side->at)->state) - (2 * lap_of(side->at) + done)) >= 0)
+        store64_relaxed(&side->at, next_place(q, side->at));
+}
+
+/* Chain: the first cell of the segment that is below `done`. */
+static uint64_t first_below(const struct plait_queue *q, struct plait__segment *s, uint32_t done)
+{
+    uint64_t i = 0;
+
+    while (i < q->body->cells && load_acquire(&cell_in(q, s->cells, i)->state) >= done)
+        i++;
+    return s->first + i;
+}
+
+void plait__fifo_repair_put(struct plait_queue *q)
+{
+    struct plait__queue_side *side = &q->body->put;
+    uint64_t next;
+
+    if (q->body->maxsize) {
+        ring_repair(q, side, 1);
+        return;
+    }
+    if (q->base)
+        plait__arena_settle(q->base);
+    while ((next = load64_acquire(&segment_at(q, side->segment)->next)))
+        store64_relaxed(&side->segment, next);
+    if (side->in_hand == side->segment)
+        store64_relaxed(&side->in_hand, 0);
+    store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), READY));
+}
+
+void plait__fifo_repair_get(struct plait_queue *q)
+{
+    struct plait__queue_side *side = &q->body->get;
+
+    if (q->body->maxsize) {
+        ring_repair(q, side, 2);
+        return;
+    }
+    if (side->in_hand && side->in_hand != side->segment)
+        free_segment(q, &side->in_hand);
+    store64_relaxed(&side->in_hand, 0);
+    store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), TAKEN));
+}
+
+int plait__fifo_make(struct plait_queue *q)
+{
+    struct plait__queue_body *b = q->body;
+    uint64_t bytes = b->maxsize * b->stride;
+    int err;
+
+    if (b->maxsize) {
+        if (!q->base) {
+            b->cells = (uint64_t)(uintptr_t)calloc(b->maxsize, b->stride);
+            return b->cells ? 0 : ENOMEM;
+        }
+        err = plait__arena_alloc_raw(q->base, bytes, &b->cells);
+        if (err == 0)
+            memset(place(q, b->cells), 0, bytes);
+        return err;
+    }
+    b->cells = SEGMENT_BYTES / b->stride > SEGMENT_CELLS_MIN ? SEGMENT_BYTES / b->stride : SEGMENT_CELLS_MIN;
+    err = allocate_segment(q, &b->put.segment);
+    if (err)
+        return err;
+    prepare_segment(q, b->put.segment, 0);
+    b->get.segment = b->put.segment;
+    return 0;
+}
+
+void plait__fifo_unmake(struct plait_queue *q)
+{
+    struct plait__queue_body *b = q->body;
+
+    if (b->maxsize) {
+        if (q->base)
+            plait__arena_dealloc_offset(q->base, b->cells);
+        else
+            free(place(q, b->cells));
+        return;
+    }
+    if (b->put.in_hand)
+        free_segment(q, &b->put.in_hand);
+    while (b->get.segment) {
+        uint64_t at = b->get.segment;
+
+        b->get.segment = segment_at(q, at)->next;
+        b->get.in_hand = at; /* what is freed must be named in the arena */
+        free_segment(q, &b->get.in_hand);
+    }
+}
+
+bool plait__fifo_is_sound(struct plait_queue *q)
+{
+    const struct plait__queue_body *b = q->body;
+    uint64_t skew = sizeof(struct plait__block);
+
+    if (b->maxsize)
+        return b->stride <= q->base->limit / b->maxsize && index_of(b->put.at) < b->maxsize &&
+               index_of(b->get.at) < b->maxsize &&
+               plait__arena_block_is_used(q->base, b->cells, b->maxsize * b->stride);
+    return b->cells && b->cells <= q->base->limit / b->stride &&
+           plait__arena_block_is_used(q->base, b->put.segment + skew, segment_size(q)) &&
+           plait__arena_block_is_used(q->base, b->get.segment + skew, segment_size(q));
+}
+
+size_t plait__fifo_size(const struct plait_queue *q)
+{
+    uint64_t get = load64_acquire(&q->body->get.at);
+    uint64_t put = load64_acquire(&q->body->put.at);
+    int64_t size;
+
+    if (q->body->maxsize)
+        size = (int64_t)(int32_t)(lap_of(put) - lap_of(get)) * (int64_t)q->body->maxsize + index_of(put) -
+               (int64_t)index_of(get);
+    else
+        size = (int64_t)(put - get);
+    if (size < 0)
+        return 0;
+    return q->body->maxsize && (uint64_t)size > q->body->maxsize ? q->body->maxsize : (size_t)size;
+}

@@ -1,0 +1,838 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A participant is killed at every single instruction of each operation, and the others go on: nothing hangs, nothing
+ * that was committed is lost, counts are right. Usage: single_step [--soak] [SEED]
+ */
+#include "kill/step.h"
+
+#include <sys/stat.h>
+
+#include "arena/arena.h"
+#include "arena/member.h"
+#include "wait/robust.h"
+
+/* Too short a wait makes a busy machine fail, too long a one a hang expensive. */
+enum { PATIENCE = 10 };
+
+static plait_arena_t *arena;
+static plait_arena_t *other; /* made afresh for each kill, where what is lost would add up */
+static plait_queue_t *queue;
+
+static struct world {
+    plait_lock_t lock;
+    plait_cond_t cond;
+    plait_sem_t sem;
+    long a, b; /* guarded by lock; a == b */
+    uint32_t broken;
+} *world;
+
+static size_t used_before;
+
+static size_t used(void)
+{
+    size_t bytes = 0;
+
+    plait_arena_usage(arena, &bytes, NULL, NULL);
+    return bytes;
+}
+
+static const char *checked(void)
+{
+    static char text[200];
+
+    return plait_arena_check(arena, text, sizeof text) ? text : NULL;
+}
+
+static void nothing(void)
+{
+}
+
+/* The child takes part before it is stepped: joining has a case of its own. */
+static void take_part(void)
+{
+    struct plait__slot *slot;
+
+    if (plait__member(arena->base, &slot))
+        _exit(3);
+}
+
+/* ---- Lock ---- */
+
+static void add_one(void)
+{
+    if (plait_lock_acquire(&world->lock, PLAIT_FOREVER))
+        _exit(4);
+    world->a++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b++;
+    if (plait_lock_release(&world->lock))
+        _exit(5);
+}
+
+/* Acquire within the deadline, mend the counters; NULL, or what is wrong. */
+static const char *take_lock(void)
+{
+    switch (plait_lock_acquire(&world->lock, plait_after(PATIENCE))) {
+    case 0:
+        return world->a == world->b ? NULL : "the lock was free, the counters differ";
+    case EOWNERDEAD:
+        world->b = world->a;
+        return plait_lock_consistent(&world->lock) ? "consistent failed" : NULL;
+    case ETIMEDOUT:
+        return "the lock hangs";
+    default:
+        return "acquire failed";
+    }
+}
+
+static const char *take_and_give_lock(void)
+{
+    const char *wrong = take_lock();
+
+    if (wrong)
+        return wrong;
+    return plait_lock_release(&world->lock) ? "release failed" : NULL;
+}
+
+static const char *lock_goes_on(bool done)
+{
+    const char *wrong = take_and_give_lock();
+
+    return wrong ? wrong : checked();
+}
+
+static void hold(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+}
+
+static void let_go(void)
+{
+    plait_lock_release(&world->lock);
+}
+
+static int lock_helper(void *unused)
+{
+    return take_and_give_lock() ? 1 : 0;
+}
+
+static const char *sleeper_gets_lock(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : lock_goes_on(done);
+}
+
+/* A word that no kernel knows of: the harness must notice. */
+static void broken_add_one(void)
+{
+    uint32_t unheld = 0;
+
+    while (!__atomic_compare_exchange_n(&world->broken, &unheld, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        unheld = 0;
+    world->a++;
+    __atomic_store_n(&world->broken, 0, __ATOMIC_RELEASE);
+}
+
+static const char *broken_goes_on(bool done)
+{
+    plait_time_t deadline = plait_after(0.02);
+    uint32_t unheld = 0;
+
+    world->b = world->a;
+    while (!__atomic_compare_exchange_n(&world->broken, &unheld, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+        unheld = 0;
+        if (plait_now() > deadline) {
+            world->broken = 0;
+            return "the lock hangs";
+        }
+    }
+    world->broken = 0;
+    return NULL;
+}
+
+/* ---- Semaphore ---- */
+
+static void five_permits(void)
+{
+    plait_sem_init(&world->sem, 5, PLAIT_SHARED);
+}
+
+static void no_permit(void)
+{
+    plait_sem_init(&world->sem, 0, PLAIT_SHARED);
+}
+
+static void take_permit(void)
+{
+    step_page->out = plait_sem_acquire(&world->sem, 1, PLAIT_FOREVER);
+}
+
+static void give_permit(void)
+{
+    step_page->out = plait_sem_release(&world->sem, 1);
+}
+
+static const char *permit_is_taken_or_not(bool done)
+{
+    unsigned value = plait_sem_value(&world->sem);
+
+    return value == 4 || (value == 5 && !done) ? checked() : "a permit too many or too few";
+}
+
+static const char *permit_is_given_or_not(bool done)
+{
+    unsigned value = plait_sem_value(&world->sem);
+
+    return value == 6 || (value == 5 && !done) ? checked() : "a permit too many or too few";
+}
+
+static int sem_helper(void *unused)
+{
+    return plait_sem_acquire(&world->sem, 1, plait_after(PATIENCE));
+}
+
+static const char *sleeper_gets_permit(bool done)
+{
+    if (plait_sem_value(&world->sem) == 0 && !done)
+        plait_sem_release(&world->sem, 1); /* it had not been given, or the helper has it already */
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper did not get the permit";
+    return plait_sem_value(&world->sem) <= 1 ? checked() : "a permit too many";
+}
+
+/* ---- Queue ---- */
+
+struct item {
+    long number;
+    char rest[2040]; /* makes segments of eight */
+};
+
+enum { SEGMENT = 8 };
+static long next_put, next_get;
+
+static void fill_item(struct item *item, long number)
+{
+    item->number = number;
+    memset(item->rest, (int)number, sizeof item->rest);
+}
+
+static bool item_is(const struct item *item, long number)
+{
+    for (size_t i = 0; i < sizeof item->rest; i++)
+        if (item->rest[i] != (char)number)
+            return false;
+    return item->number == number;
+}
+
+static void put_some(int count)
+{
+    struct item item;
+
+    while (count-- > 0) {
+        fill_item(&item, next_put++);
+        if (plait_queue_put(queue, &item, plait_after(PATIENCE)))
+            next_put = LONG_MIN; /* found when they are got */
+    }
+}
+
+static void fresh_queue(size_t maxsize)
+{
+    used_before = used();
+    next_put = next_get = 0;
+    if (plait_queue_new(&queue, &(struct plait_queue_opts){ .item_size = sizeof(struct item), .maxsize = maxsize,
+                                                            .arena = arena }))
+        abort();
+}
+
+static void ring_with_room(void)
+{
+    fresh_queue(3);
+    put_some(2);
+}
+
+static void ring_at_its_end(void) /* the next place is in another lap */
+{
+    struct item item;
+
+    ring_with_room();
+    plait_queue_get(queue, &item, PLAIT_NOW);
+    next_get++;
+}
+
+static void empty_ring(void)
+{
+    fresh_queue(3);
+}
+
+static void chain_with_room(void)
+{
+    fresh_queue(0);
+    put_some(2);
+}
+
+static void chain_at_its_end(void)
+{
+    fresh_queue(0);
+    put_some(SEGMENT);
+}
+
+static void chain_to_be_shortened(void)
+{
+    struct item item;
+
+    fresh_queue(0);
+    put_some(SEGMENT + 3);
+    for (next_get = 0; next_get < SEGMENT; next_get++)
+        plait_queue_get(queue, &item, PLAIT_NOW);
+}
+
+static struct item child_item;
+
+static void prepare_item(void)
+{
+    take_part();
+    fill_item(&child_item, next_put);
+}
+
+static void put_item(void)
+{
+    step_page->out = plait_queue_put(queue, &child_item, PLAIT_FOREVER);
+}
+
+static void get_item(void)
+{
+    step_page->out = plait_queue_get(queue, &child_item, PLAIT_FOREVER);
+}
+
+static const char *get_number(long number)
+{
+    struct item item;
+
+    switch (plait_queue_get(queue, &item, plait_after(PATIENCE))) {
+    case 0:
+        return item_is(&item, number) ? NULL : "a wrong or torn item";
+    case ETIMEDOUT:
+        return "an item is lost";
+    default:
+        return "get failed";
+    }
+}
+
+/* Get what is there, then see the queue off: empty, gone, and nothing of its memory left. */
+static const char *drain_and_destroy(void)
+{
+    struct item item;
+    const char *wrong = NULL;
+
+    while (!wrong && next_get < next_put)
+        wrong = get_number(next_get++);
+    if (!wrong && plait_queue_get(queue, &item, PLAIT_NOW) != ETIMEDOUT)
+        wrong = "an item too many";
+    if (!wrong && plait_queue_qsize(queue) != 0)
+        wrong = "the size is not 0";
+    plait_queue_destroy(queue);
+    if (!wrong && used() != used_before)
+        wrong = "memory is lost, or freed twice";
+    return wrong ? wrong : checked();
+}
+
+/*
+ * The child's item is there or not, whole; then others put theirs. In a chain first of all several segments more are
+ * put, so that whatever the child left behind is built upon.
+ */
+static const char *item_is_put_or_not(bool done)
+{
+    size_t size = plait_queue_qsize(queue), expected = (size_t)(next_put - next_get);
+    int more = plait_queue_maxsize(queue) ? (int)(plait_queue_maxsize(queue) - expected - 1) : 3 * SEGMENT + 1;
+    struct item item;
+    long child_number = next_put, number;
+
+    if (size != expected && size != expected + 1)
+        return "the size is wrong";
+    next_put++;
+    put_some(more);
+    while (next_get < child_number) {
+        const char *wrong = get_number(next_get++);
+
+        if (wrong)
+            return wrong;
+    }
+    if (more == 0 || done) /* nobody came after it whose number would tell */
+        number = plait_queue_get(queue, &item, PLAIT_NOW) == 0 ? item.number : -1;
+    else
+        number = plait_queue_get(queue, &item, plait_after(PATIENCE)) == 0 ? item.number : -2;
+    if (number == -1) {
+        if (done)
+            return "the item that was put is lost";
+        next_get = next_put;
+    } else if (number == -2 || !item_is(&item, number) || number < child_number || number > child_number + 1 ||
+               (done && number != child_number)) {
+        return "a wrong or torn item, or the item that was put is lost";
+    } else {
+        next_get = number + 1;
+    }
+    return drain_and_destroy();
+}
+
+/* The same, but getters come first: they empty the segment, and its memory is somebody else's if it can be had. */
+static const char *item_is_put_or_not_to_getters(bool done)
+{
+    const char *wrong = NULL;
+    struct item item;
+    void *memory;
+    int err;
+
+    while (!wrong && next_get < next_put)
+        wrong = get_number(next_get++);
+    if (wrong)
+        return wrong;
+    err = plait_queue_get(queue, &item, PLAIT_NOW);
+    if (err == 0 ? !item_is(&item, next_put) : done)
+        return "the item that was put is lost, or torn";
+    if (plait_arena_alloc(arena, SEGMENT * sizeof item + 100, &memory))
+        return "alloc failed";
+    memset(memory, 0x5a, SEGMENT * sizeof item + 100);
+    next_get = ++next_put;
+    put_some(SEGMENT + 1);
+    plait_arena_dealloc(arena, memory);
+    return drain_and_destroy();
+}
+
+/* The child has the first item in its hands, or not; all others are there, in order. */
+static const char *item_is_got_or_not(bool done)
+{
+    size_t size = plait_queue_qsize(queue), expected = (size_t)(next_put - next_get);
+    struct item item;
+
+    if (size != expected && size != expected - 1)
+        return "the size is wrong";
+    if (plait_queue_get(queue, &item, plait_after(PATIENCE)) != 0)
+        return "all items are lost";
+    if (!item_is(&item, item.number) || item.number < next_get || item.number > next_get + 1 ||
+        (done && item.number == next_get))
+        return "a wrong item, or one that was got already";
+    next_get = item.number + 1;
+    put_some(plait_queue_maxsize(queue) ? 1 : 2 * SEGMENT);
+    return drain_and_destroy();
+}
+
+static int get_helper(void *unused)
+{
+    return get_number(next_get) ? 1 : 0;
+}
+
+static const char *sleeper_gets_item(bool done)
+{
+    if (!done && plait_queue_qsize(queue) == 0)
+        put_some(1); /* the child had not put it, or the helper has it already */
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper got no item, or a wrong one";
+    plait_queue_destroy(queue);
+    return used() == used_before ? checked() : "memory is lost, or freed twice";
+}
+
+/* ---- Condition ---- */
+
+static void fresh_cond(void)
+{
+    if (plait_cond_init(&world->cond, PLAIT_SHARED))
+        abort();
+}
+
+static void wait_a_moment(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_wait(&world->cond, &world->lock, plait_after(0.001));
+    plait_lock_release(&world->lock);
+}
+
+static const char *cond_is_left(bool done)
+{
+    const char *wrong = lock_goes_on(done);
+
+    if (wrong)
+        return wrong;
+    if (plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return plait_cond_fini(&world->cond) ? "the dead still waits" : checked();
+}
+
+static int cond_helper(void *unused)
+{
+    const char *wrong = take_lock();
+    int err;
+
+    if (wrong)
+        return 1;
+    err = plait_cond_wait(&world->cond, &world->lock, plait_after(PATIENCE));
+    if (err == EOWNERDEAD)
+        err = plait_lock_consistent(&world->lock);
+    return plait_lock_release(&world->lock) ? 2 : err;
+}
+
+static void notify_one(void)
+{
+    step_page->out = plait_cond_notify(&world->cond, 1);
+}
+
+static const char *sleeper_is_notified(bool done)
+{
+    if (!done && plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
+}
+
+/* ---- Arena ---- */
+
+static void *block;
+
+static void remember_use(void)
+{
+    used_before = used();
+}
+
+static void with_free_block(void)
+{
+    void *memory;
+
+    if (plait_arena_alloc(arena, 700, &memory) || plait_arena_dealloc(arena, memory))
+        abort();
+    remember_use();
+}
+
+static void alloc_700(void)
+{
+    void *memory;
+
+    step_page->out = plait_arena_alloc(arena, 700, &memory);
+    if (step_page->out == 0)
+        step_page->out = (long)plait__offset_in(arena->base, memory);
+}
+
+/* At most the one block that was being handed over is lost; give it back if we know it. */
+static const char *alloc_loses_one_block_at_most(bool done)
+{
+    size_t now = used();
+    void *memory;
+
+    if (done && plait_arena_dealloc(arena, plait__at(arena->base, (uint64_t)step_page->out)))
+        return "the block that was given out is none";
+    if (done && used() != used_before)
+        return "the use is wrong";
+    if (now < used_before || now > used_before + 1024)
+        return "the use is wrong";
+    if (plait_arena_alloc(arena, 700, &memory) || plait_arena_dealloc(arena, memory))
+        return "the allocator does not go on";
+    return checked();
+}
+
+/* From the end of the heap, where memory has to be reserved first: no free block is that large. */
+static const size_t top_size = 300 * 1024;
+
+static void fresh_other(void)
+{
+    plait_arena_free(other);
+    if (plait_arena_new(&other, &(struct plait_arena_opts){ .limit = 8 << 20, .participants = 8 }))
+        abort();
+}
+
+static void alloc_at_top_of_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, top_size, &offset);
+}
+
+static void take_part_in_other(void)
+{
+    struct plait__slot *slot;
+
+    if (plait__member(other->base, &slot))
+        _exit(3);
+}
+
+static const char *other_goes_on(bool done)
+{
+    static char text[200];
+    void *memory;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    if (plait_arena_alloc(other, top_size, &memory))
+        return "the allocator does not go on";
+    memset(memory, 1, top_size);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
+static void small_block(void)
+{
+    remember_use();
+    if (plait_arena_alloc(arena, 700, &block))
+        abort();
+}
+
+static void free_block(void)
+{
+    step_page->out = plait_arena_dealloc(arena, block);
+}
+
+static const char *block_is_freed_or_not(bool done)
+{
+    int err = plait_arena_dealloc(arena, block);
+
+    if (err != (done ? EINVAL : 0) && err != EINVAL)
+        return "the block is neither free nor in use";
+    return used() == used_before ? checked() : "the use is wrong";
+}
+
+static void large_block_of_other(void)
+{
+    fresh_other();
+    if (plait_arena_alloc(other, 1 << 20, &block))
+        abort();
+}
+
+static void free_block_of_other(void)
+{
+    step_page->out = plait_arena_dealloc(other, block);
+}
+
+/* A block whose pages went back to the system has them again when it is given out: a full system is no SIGBUS. */
+static const char *pages_are_reserved_again(bool done)
+{
+    struct stat st;
+    void *memory;
+    int err = plait_arena_dealloc(other, block);
+    uint64_t offset;
+
+    if (err && err != EINVAL)
+        return "the block is neither free nor in use";
+    if (plait__arena_alloc_raw(other->base, 1 << 20, &offset))
+        return "the allocator does not go on";
+    memory = plait__at(other->base, offset);
+    if (fstat(plait__arena_fd(other), &st) || (uint64_t)st.st_blocks * 512 < other->base->reserved)
+        return "memory was given out that is not reserved";
+    memset(memory, 1, 1 << 20);
+    return other_goes_on(done);
+}
+
+static void without_name(void)
+{
+    if (!block && plait_arena_alloc(arena, 100, &block))
+        abort();
+    plait_arena_unpublish(arena, "it");
+    remember_use();
+}
+
+static void with_name(void)
+{
+    without_name();
+    if (plait_arena_publish(arena, "it", block))
+        abort();
+    remember_use();
+}
+
+static void publish_it(void)
+{
+    step_page->out = plait_arena_publish(arena, "it", block);
+}
+
+static void unpublish_it(void)
+{
+    step_page->out = plait_arena_unpublish(arena, "it");
+}
+
+static const char *name_is_there_or_not(bool expected_after)
+{
+    void *found = NULL;
+    int err = plait_arena_lookup(arena, "it", &found);
+
+    (void)expected_after;
+    if (err == 0 && found != block)
+        return "the name leads elsewhere";
+    if (err && err != ENOENT)
+        return "lookup failed";
+    if (plait_arena_publish(arena, "it", block) != (err ? 0 : EEXIST))
+        return "the name is neither free nor taken";
+    if (used() > used_before + 128)
+        return "memory is lost";
+    return checked();
+}
+
+static const char *name_is_published_or_not(bool done)
+{
+    void *found;
+
+    if (done && plait_arena_lookup(arena, "it", &found))
+        return "the name that was published is lost";
+    return name_is_there_or_not(done);
+}
+
+static const char *name_is_unpublished_or_not(bool done)
+{
+    void *found;
+
+    if (done && plait_arena_lookup(arena, "it", &found) != ENOENT)
+        return "the name is still there";
+    return name_is_there_or_not(done);
+}
+
+/* ---- Membership: a table of two, for the test and one more ---- */
+
+static void leave_other(void)
+{
+    plait__member_leave(other->base);
+}
+
+static void fresh_table_of_two(void)
+{
+    plait_arena_free(other);
+    if (plait_arena_new(&other, &(struct plait_arena_opts){ .limit = 1 << 20, .participants = 2 }) ||
+        plait_arena_usage(other, NULL, NULL, NULL))
+        abort();
+}
+
+static int join_and_use(void *unused)
+{
+    void *memory;
+
+    return plait_arena_alloc(other, 1, &memory);
+}
+
+static const char *a_place_is_free(bool done)
+{
+    static char text[200];
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    for (int i = 0; i < 2; i++)
+        if (child_run(join_and_use, NULL))
+            return "the table is full of the dead";
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
+/* ---- A named arena ---- */
+
+static char arena_name[40];
+
+static int open_named(plait_arena_t **out, enum plait_open how)
+{
+    return plait_arena_new(out, &(struct plait_arena_opts){ .name = arena_name, .limit = 1 << 20, .participants = 8,
+                                                            .open = how });
+}
+
+static void open_and_close_named(void)
+{
+    plait_arena_t *a;
+
+    step_page->out = open_named(&a, PLAIT_OPEN_OR_CREATE);
+    if (step_page->out == 0)
+        step_page->out = plait_arena_free(a);
+}
+
+static const char *name_of_the_dead_is_free(bool done)
+{
+    plait_arena_t *a;
+    void *memory;
+
+    if (open_named(&a, PLAIT_OPEN) != ENOENT)
+        return "an arena without users was opened";
+    if (open_named(&a, PLAIT_CREATE))
+        return "the name is not free";
+    if (plait_arena_alloc(a, 1000, &memory) || plait_arena_check(a, NULL, 0))
+        return "the arena made afresh is no good";
+    if (plait_arena_free(a))
+        return "closing failed";
+    return count_in("/dev/shm", "plait.") ? "a file is left in /dev/shm" : NULL;
+}
+
+/* ---- All of them ---- */
+
+static const struct step_op ops[] = {
+    { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, 0, true },
+    { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, 0, false },
+    { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, 0, false },
+    { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, 0, false },
+    { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, 0, false },
+    { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, 0, false },
+    { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
+    { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
+    { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper, sleeper_gets_item, 100,
+      false },
+    { "queue put, unbounded", chain_with_room, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
+    { "queue put, unbounded, new segment", chain_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, 600,
+      false },
+    { "queue put, unbounded, new segment, getters first", chain_at_its_end, prepare_item, put_item, NULL,
+      item_is_put_or_not_to_getters, 600, false },
+    { "queue get, bounded", ring_with_room, take_part, get_item, NULL, item_is_got_or_not, 0, false },
+    { "queue get, unbounded", chain_with_room, take_part, get_item, NULL, item_is_got_or_not, 0, false },
+    { "queue get, unbounded, next segment", chain_to_be_shortened, take_part, get_item, NULL, item_is_got_or_not, 600,
+      false },
+    { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, 400, false },
+    { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, 0, false },
+    { "arena alloc, from a free list", with_free_block, take_part, alloc_700, NULL, alloc_loses_one_block_at_most, 0,
+      false },
+    { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL, other_goes_on, 0,
+      false },
+    { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, 0, false },
+    { "arena dealloc, large", large_block_of_other, take_part_in_other, free_block_of_other, NULL,
+      pages_are_reserved_again, 0, false },
+    { "arena publish", without_name, take_part, publish_it, NULL, name_is_published_or_not, 0, false },
+    { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, 0, false },
+    { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, 300, false },
+    { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, 0, false },
+    { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, 200, false },
+};
+
+enum { OPS = sizeof ops / sizeof ops[0] };
+
+static int make(void **state)
+{
+    const struct step_op *op = *state;
+
+    block = NULL;
+    if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 64 << 20, .participants = 16 }) ||
+        plait_arena_alloc(arena, sizeof *world, (void **)&world) || plait_lock_init(&world->lock, PLAIT_SHARED))
+        return 1;
+    return op ? 0 : 1;
+}
+
+static int drop(void **state)
+{
+    alarm(0);
+    if (block && plait_arena_of(block) == NULL && (void *)plait_arena_of(&other->base) == block)
+        plait_arena_free(block);
+    return plait_arena_free(arena);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[OPS];
+    const char *only = getenv("PLAIT_STEP_ONLY");
+    size_t count = 0;
+    int failed;
+
+    /* String instructions would be stepped byte by byte. */
+    if (!getenv("GLIBC_TUNABLES")) {
+        setenv("GLIBC_TUNABLES",
+               "glibc.cpu.x86_rep_stosb_threshold=1000000000:glibc.cpu.x86_rep_movsb_threshold=1000000000", 1);
+        execv("/proc/self/exe", argv);
+    }
+    step_soak = argc > 1 && strcmp(argv[1], "--soak") == 0;
+    step_seed = argc > 1 + step_soak ? (unsigned)atoi(argv[1 + step_soak]) : (unsigned)time(NULL);
+    signal(SIGALRM, step_hangs);
+    snprintf(arena_name, sizeof arena_name, "step-%d", (int)getpid());
+    step_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (step_page == MAP_FAILED)
+        return 99;
+    if (!step_is_possible()) {
+        print_message("ptrace is refused here: skipped\n");
+        return 77;
+    }
+    print_message("seed %u\n", step_seed);
+    for (size_t i = 0; i < OPS; i++)
+        if (!only || strstr(ops[i].name, only))
+            tests[count++] = (struct CMUnitTest){ ops[i].name, step_through, make, drop, (void *)(uintptr_t)&ops[i] };
+    failed = cmocka_run_group_tests_name("single_step", tests, NULL, NULL);
+    print_message("%lu kills, %lu steps\n", kills_made, steps_taken);
+    return failed;
+}

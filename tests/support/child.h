@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Children of a test: they run one function, record, and answer with a number. */
+#ifndef TESTS_SUPPORT_CHILD_H
+#define TESTS_SUPPORT_CHILD_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CHILD_SIGNALLED = 1000, CHILD_HANGS = 2000 };
+
+/* A case runs this long at most before its child counts as hanging. */
+enum { CHILD_SECONDS = 60 };
+
+/* A crash is an answer: cmocka's handlers must not carry a child on into the other cases. */
+static inline void child_default_signals(void)
+{
+    static const int crashes[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS };
+
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        signal(crashes[i], SIG_DFL);
+}
+
+/* Fork; the child answers with what `body` returns (0 to 255). */
+static inline pid_t child_start(int (*body)(void *arg), void *arg)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        child_default_signals();
+        _exit(body(arg));
+    }
+    return pid;
+}
+
+/* Wait for the child's end: its answer, or CHILD_SIGNALLED + signal; killed and CHILD_HANGS after `seconds`. */
+static inline int child_end_by(pid_t pid, int seconds)
+{
+    struct pollfd end = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+    bool hangs = false;
+    int status, n;
+
+    if (pid < 0)
+        return CHILD_HANGS;
+    if (end.fd >= 0) {
+        do
+            n = poll(&end, 1, seconds * 1000);
+        while (n < 0 && errno == EINTR);
+        hangs = n == 0;
+        close(end.fd);
+    }
+    if (hangs)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return CHILD_HANGS;
+    if (hangs)
+        return CHILD_HANGS;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : CHILD_SIGNALLED + WTERMSIG(status);
+}
+
+static inline int child_end(pid_t pid)
+{
+    return child_end_by(pid, CHILD_SECONDS);
+}
+
+static inline int child_run(int (*body)(void *arg), void *arg)
+{
+    return child_end(child_start(body, arg));
+}
+
+/* Start this program afresh, in another address space, with two arguments; its main knows what they mean. */
+static inline pid_t child_exec(const char *mode, const char *argument)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/proc/self/exe", "self", mode, argument, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+static inline void child_kill(pid_t pid)
+{
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/* Names in a folder that start with `prefix`: open descriptors in /proc/self/fd, arenas in /dev/shm. */
+static inline int count_in(const char *folder, const char *prefix)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+
+    if (!dir)
+        return -1;
+    while ((entry = readdir(dir)))
+        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    closedir(dir);
+    return count;
+}
+
+static inline int count_descriptors(void)
+{
+    return count_in("/proc/self/fd", "");
+}
+
+#endif
