@@ -78,6 +78,7 @@ proctype getter(byte id; bool impatient) {
             :: else
             fi
         }
+end_asleep: /* to end here is right if nothing is left; init looks */
         if
         :: !asleep[id] -> skip
         :: impatient && asleep[id] -> /* the time is up, unless a wake comes first */

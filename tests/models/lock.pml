@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The private lock of lib/sync/lock.c: HELD, WAKING and the count of waiters in one word, and the kernel's futex queue.
+ * The private lock of lib/sync/lock.c: ALONE, WANTED, WAKING and the count of waiters in one word, and the kernel's futex
+ * queue. The releases are the inlined ones of plait/lock.h: a look, a subtraction, and if a waiter came between, the slow one.
  *
  * Three threads acquire and release twice each; one of them gives up whenever it likes, asleep or just woken. Checked over
  * all interleavings: one holder at a time, the word ends as 0, and everybody comes to an end, so no wake is lost.
@@ -10,12 +11,17 @@
 #define THREADS 3
 #define ROUNDS 2
 
-#define HELD 1
-#define WAKING 2
-#define WAITER 4
-#define IS_HELD(v) ((v) & HELD)
+#define ALONE 1
+#define WANTED 2
+#define HELD 3
+#define WAKING 4
+#define WAITER 8
+#define IS_HELD(v) (((v) & HELD) != 0)
 #define IS_WAKING(v) (((v) & WAKING) != 0)
-#define NOT_WAKING(v) ((v) & 13)
+#define NOT_WAKING(v) ((v) & 27)
+#define NOT_HELD(v) ((v) & 28)
+#define TAKEN(v) ((v) | ((v) < WAITER -> ALONE : WANTED))
+#define COUNTED(v) (((v) < WAITER -> NOT_HELD(v) | WANTED : (v)) + WAITER)
 
 byte word;
 byte holders;
@@ -49,9 +55,9 @@ again:
     v = word;
     do                                              /* take(false), or count oneself */
     :: !IS_HELD(v) ->
-        atomic { if :: word == v -> word = v | HELD; got = true; break :: else -> v = word fi }
+        atomic { if :: word == v -> word = TAKEN(v); got = true; break :: else -> v = word fi }
     :: IS_HELD(v) ->
-        atomic { if :: word == v -> word = v + WAITER; v = word; counted = true; break :: else -> v = word fi }
+        atomic { if :: word == v -> word = COUNTED(v); v = word; counted = true; break :: else -> v = word fi }
     od;
 
     do
@@ -61,7 +67,7 @@ again:
         :: !IS_HELD(v) ->                           /* take(true) */
             atomic {
                 if
-                :: word == v -> word = NOT_WAKING((v | HELD) - WAITER); got = true
+                :: word == v -> word = NOT_WAKING(v - WAITER); word = TAKEN(word); got = true
                 :: else -> v = word
                 fi
             }
@@ -89,13 +95,27 @@ again:
     assert(holders == 1);
     holders--;
 
-    v = word;
-    do                                              /* release */
-    :: atomic {
-            assert(IS_HELD(word));
+    v = word;                                       /* release, inlined */
+    if
+    :: v == ALONE ->
+        atomic {
+            assert((word & HELD) == ALONE || (word & HELD) == WANTED);
+            word--;
             if
-            :: word == v && v >= WAITER && !IS_WAKING(v) -> word = (v - HELD) | WAKING; break
-            :: word == v && !(v >= WAITER && !IS_WAKING(v)) -> word = v - HELD; goto again
+            :: word == 0 -> goto again
+            :: else
+            fi
+        }
+    :: else
+    fi;
+
+    v = word;
+    do                                              /* release_private */
+    :: atomic {
+            assert((word & HELD) == ALONE || (word & HELD) == WANTED);
+            if
+            :: word == v && v >= WAITER && !IS_WAKING(v) -> word = NOT_HELD(v) | WAKING; break
+            :: word == v && !(v >= WAITER && !IS_WAKING(v)) -> word = NOT_HELD(v); goto again
             :: else -> v = word
             fi
         }
@@ -109,5 +129,5 @@ end:
 init {
     atomic { run thread(0, false); run thread(1, false); run thread(2, true) }
     _nr_pr == 1;
-    assert((word & (HELD | 12)) == 0)
+    assert(word < WAITER && !IS_HELD(word))
 }
