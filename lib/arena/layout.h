@@ -25,7 +25,8 @@ enum {
     PLAIT__ARENA_VERSION = 1,
     PLAIT__ARENA_CLASSES = 160,
     PLAIT__ARENA_NAME_SIZE = 64,
-    PLAIT__BLOCK_UNIT = 64
+    PLAIT__BLOCK_UNIT = 64,
+    PLAIT__TID_BITS = 22 /* the kernel gives no greater ones */
 };
 
 /* Bits of header.flags. */
@@ -89,7 +90,8 @@ struct plait__slot {
     plait_lock_t life;    /* claimed by its thread */
     uint32_t generation;  /* owner only, read by others: how many threads had the slot */
     uint32_t pid;         /* owner only */
-    uint64_t start_time;  /* owner only: of the thread, in clock ticks; 0: not known. For arenas without lists. */
+    uint64_t start_time;  /* owner only, read by others: of the thread, in clock ticks, above PLAIT__TID_BITS bits of the TID
+                             that it belongs to; 0: not known. For arenas without lists. */
 
     /* What the thread waits for in a shared condition (sync/cond_shared.c). Guarded by that condition's guard. */
     uint64_t cond;        /* offset of the condition whose queue the slot is in, 0: none */

@@ -116,6 +116,14 @@ static uint64_t start_time_of(uint32_t tid, bool *known_out)
     return p ? strtoull(p, NULL, 10) : 0;
 }
 
+/* When the slot's owner was started, if the slot says so: a new owner's TID comes before its time. */
+static uint64_t start_time_in(const struct plait__slot *slot, uint32_t tid)
+{
+    uint64_t v = load64_relaxed(&slot->start_time);
+
+    return (v & ((1u << PLAIT__TID_BITS) - 1)) == tid ? v >> PLAIT__TID_BITS : 0;
+}
+
 static bool thread_is_dead(uint32_t tid, uint64_t start_time)
 {
     bool known;
@@ -128,15 +136,20 @@ bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
 {
     struct plait__arena_header *h = plait__arena_header_of(lock, lock->arena_offset);
     uint32_t high = load_acquire(&h->slots_high);
+    bool found = false;
 
-    /* The newest slot of that TID tells when its thread started; none: it was killed before it could write it. */
+    /* Slots of that TID tell when their threads started. There may be several, left by dead ones whose TID was given to
+     * another: it lives if any says so. None: it was killed before it could write it, or has left. */
     for (uint32_t i = 0; i < high; i++) {
         const struct plait__slot *slot = plait__slot_at(h, i);
 
-        if (plait__robust_owner(&slot->life) == tid)
-            return thread_is_dead(tid, load64_relaxed(&slot->start_time));
+        if (plait__robust_owner(&slot->life) != tid)
+            continue;
+        if (!thread_is_dead(tid, start_time_in(slot, tid)))
+            return false;
+        found = true;
     }
-    return thread_is_dead(tid, 0);
+    return found || thread_is_dead(tid, 0);
 }
 
 bool plait__slot_is_dead(const struct plait__slot *slot)
@@ -145,7 +158,7 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
 
     if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || owner == 0)
         return plait__robust_owner_died(&slot->life);
-    return thread_is_dead(owner, load64_relaxed(&slot->start_time));
+    return thread_is_dead(owner, start_time_in(slot, owner));
 }
 
 /* Whoever looks through the table shall see this slot, from before it is claimed. */
@@ -174,9 +187,10 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         slot->pid = (uint32_t)getpid();
         store64_relaxed(&slot->start_time, 0);
         if (h->flags & PLAIT__ARENA_NO_LISTS) {
+            uint32_t tid = plait__robust_tid();
             bool known;
 
-            store64_relaxed(&slot->start_time, start_time_of(plait__robust_tid(), &known));
+            store64_relaxed(&slot->start_time, start_time_of(tid, &known) << PLAIT__TID_BITS | tid);
         }
         *slot_out = slot;
         return 0;

@@ -4,7 +4,7 @@
  * the next.
  *
  * One acquirer wants one permit, one wants one or two, one gives up whenever it likes and puts back what it got; two
- * releasers give as many as they want, one by one. There is enough for all, so over all interleavings everybody must come to
+ * releasers give as many as they want. There is enough for all, so over all interleavings everybody must come to
  * an end: no wake is lost, though releases take the flags off while others sleep.
  */
 #define THREADS 3
@@ -32,9 +32,14 @@ inline wake(count, all)
     }
 }
 
+/* With no flag in sight an addition, which leaves the flags that came since; else the exchange that takes them off. */
 inline release(count)
 {
-    atomic { old = word; word = VALUE(word) + count }
+    old = word;
+    if
+    :: FLAGS(old) == 0 -> atomic { old = word; word = word + count }
+    :: else -> atomic { old = word; word = VALUE(word) + count }
+    fi;
     if
     :: old & SLEEPERS -> wake(count, (old & SEVERAL))
     :: else
@@ -94,14 +99,11 @@ end:
     skip
 }
 
-proctype releaser(byte times)
+proctype releaser(byte count)
 {
     byte old, n;
 
-    do
-    :: times > 0 -> release(1); times--
-    :: else -> break
-    od
+    release(count)
 }
 
 init {
