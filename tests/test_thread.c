@@ -376,6 +376,9 @@ static void look_at_parents_thread(void)
 static void fork_leaves_the_threads_behind(void **state)
 {
     int bytes = 0;
+#ifdef PLAIT_UNDER_TSAN
+    skip(); /* its run-time ends a child of a threaded program that starts threads */
+#endif
     gate_close();
     of_parent = start(pass_gate, NULL);
     assert_int_equal(in_child(look_at_parents_thread, &bytes), 3);

@@ -29,6 +29,7 @@
 
 #include "arena/arena.h"
 #include "arena/member.h"
+#include "arena/open.h"
 #include "base/atomic.h"
 
 enum {
@@ -83,15 +84,9 @@ static int reserve_range(struct plait__arena_header *h, uint64_t offset, uint64_
 
     if (!arena)
         return EINVAL;
-    if (arena->fd < 0)
+    if (arena->kind == PLAIT__ARENA_OWN_MEMORY)
         return 0;
-    for (;;) {
-        if (fallocate(arena->fd, 0, (off_t)offset, (off_t)size) == 0)
-            return 0;
-        if (errno == EINTR)
-            continue;
-        return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : ENOSPC;
-    }
+    return plait__open_is_ours(arena) ? plait__open_reserve(arena->fd, offset, size) : ENOSPC;
 }
 
 int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
@@ -131,7 +126,8 @@ static void give_pages_back(struct plait__arena_header *h, uint64_t offset, stru
     struct plait_arena *arena = plait__arena_find(h, 1);
     uint64_t start, length;
 
-    if (!arena || arena->fd < 0 || !inner_pages(offset, plait__class_size(b->class), &start, &length))
+    if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY ||
+        !inner_pages(offset, plait__class_size(b->class), &start, &length) || !plait__open_is_ours(arena))
         return;
     b->state = PLAIT__BLOCK_FREE_HOLE;
     fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)length);
@@ -173,7 +169,7 @@ static int repair(struct plait__arena_header *h)
     uint64_t heap = plait__heap_offset(h->participants);
     uint64_t used = 0;
 
-    if (h->top < heap || h->top > h->reserved || h->reserved > h->limit)
+    if (h->top < heap || (h->top - heap) % PLAIT__BLOCK_UNIT || h->top > h->reserved || h->reserved > h->limit)
         return EBADMSG;
     if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
         return EBADMSG;
@@ -231,10 +227,13 @@ int plait__arena_settle(struct plait__arena_header *h)
 static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
     uint64_t offset = h->free_lists[class];
-    struct plait__block *b = block_at(h, offset);
+    struct plait__block *b;
     int err;
 
-    if (!plait__block_is_sound(h, offset) || b->state == PLAIT__BLOCK_USED || b->class != class)
+    if (!plait__block_is_sound(h, offset))
+        return EBADMSG;
+    b = block_at(h, offset);
+    if (b->state == PLAIT__BLOCK_USED || b->class != class)
         return EBADMSG;
     err = take_pages_again(h, offset, b);
     if (err)

@@ -25,10 +25,14 @@ static struct plait_arena *arenas; /* guarded by registry */
 static void before_fork(void)
 {
     pthread_mutex_lock(&registry);
+    for (struct plait_arena *a = arenas; a; a = a->next)
+        plait__open_before_fork(a);
 }
 
 static void after_fork(void)
 {
+    for (struct plait_arena *a = arenas; a; a = a->next)
+        plait__open_after_fork(a, false);
     pthread_mutex_unlock(&registry);
 }
 
@@ -77,7 +81,7 @@ static void after_fork_in_child(void)
     for (struct plait_arena *a = arenas; a; a = next) {
         next = a->next;
         a->members = 0;
-        plait__open_again_in_child(a);
+        plait__open_after_fork(a, true);
         drop_if_unused(a);
     }
     pthread_mutex_unlock(&registry);

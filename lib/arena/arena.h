@@ -5,6 +5,8 @@
 
 #include <plait/arena.h>
 
+#include <sys/types.h>
+
 #include "arena/layout.h"
 
 enum plait__arena_kind { PLAIT__ARENA_MEMFD, PLAIT__ARENA_NAMED, PLAIT__ARENA_OWN_MEMORY };
@@ -16,6 +18,9 @@ struct plait_arena {
     uint64_t id;                      /* const */
     enum plait__arena_kind kind;      /* const */
     int fd;                           /* const until the last handle is gone; -1: the program's own memory */
+    int child_fd;                     /* during a fork: the child's opening of the file; else -1 */
+    dev_t device;                     /* const: of the file, as programs close what is not theirs */
+    ino_t inode;                      /* const */
     char *name;                       /* const: with its prefix; NULL: not named */
     unsigned handles;                 /* 0: closed, and unmapped when `members` is 0 */
     unsigned members;                 /* threads of this process in the participants' table */

@@ -79,10 +79,11 @@ static int check_names(const struct plait__arena_header *h, const struct report 
     uint64_t budget = (h->top - plait__heap_offset(h->participants)) / PLAIT__BLOCK_UNIT;
 
     for (uint64_t block = h->names; block;) {
-        const struct plait__name_record *record = plait__at(h, block + sizeof(struct plait__block));
+        const struct plait__name_record *record;
 
         if (!plait__block_is_sound(h, block) || block_at(h, block)->state != PLAIT__BLOCK_USED)
             return fault(r, "name record at %#llx: no block in use", (unsigned long long)block);
+        record = plait__at(h, block + sizeof(struct plait__block));
         if (record->target >= h->limit || record->name[PLAIT__ARENA_NAME_SIZE - 1])
             return fault(r, "name record at %#llx: damaged", (unsigned long long)block);
         if (budget-- == 0)

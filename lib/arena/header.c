@@ -75,6 +75,7 @@ bool plait__header_is_sound(const struct plait__arena_header *h, uint64_t size)
     top = load64_acquire(&h->top); /* E2 */
     reserved = load64_relaxed(&h->reserved);
     return heap < h->limit && reserved <= h->limit && top >= heap && top <= reserved &&
+           (top - heap) % PLAIT__BLOCK_UNIT == 0 &&
            load_acquire(&h->slots_high) <= h->participants && h->lock.state == PLAIT__LOCK_IS_SHARED &&
            h->lock.arena_offset == offsetof(struct plait__arena_header, lock) &&
            h->lock.mode == (PLAIT_SHARED | plait__lock_mode(h));

@@ -179,6 +179,10 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         raise_high(h, i);
         if (load64_acquire(&slot->cond) != 0 || plait__robust_claim(&slot->life, &was_dead) != 0)
             continue;
+        if (load64_relaxed(&slot->cond) != 0) { /* it began to wait and died since we looked */
+            plait__robust_disown(&slot->life);
+            continue;
+        }
         slot->generation++;
         slot->pid = (uint32_t)getpid();
         store64_relaxed(&slot->start_time, 0);

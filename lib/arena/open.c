@@ -14,7 +14,8 @@
  * door; if USERS can be had for writing, remove the name. The door is also the kernel's to take back.
  * A file whose name was removed between our open and the door is recognised by its link count, and we try again.
  *
- * A forked child shares its parent's opening; a fork handler gives it one of its own. Memory is
+ * A forked child would share its parent's opening, and a parent that closes would find nobody else there. So it gets one of
+ * its own, which the parent makes before the fork: there is no moment at which the child has none. Memory is
  * laid out sparse up to the limit and reserved piece by piece (alloc.c).
  */
 #include "arena/open.h"
@@ -26,6 +27,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,6 +38,7 @@
 enum {
     DEFAULT_PARTICIPANTS = 1024,
     MEMORY_MIN = 256 * 1024,
+    RESERVE_AT_ONCE = 1 << 20, /* well below a millisecond */
     NAME_MAX_LENGTH = 200,
     PID_BITS = 22,
     FD_BITS = 18
@@ -101,13 +104,66 @@ static int system_error(void)
     return errno == EDQUOT || errno == EFBIG ? ENOSPC : errno;
 }
 
+/*
+ * In steps: a signal interrupts fallocate, which then undoes what it did, so a large piece would never get done in a
+ * program with a timer that ticks.
+ */
+int plait__open_reserve(int fd, uint64_t offset, uint64_t size)
+{
+    uint64_t done = 0;
+
+    while (done < size) {
+        uint64_t step = size - done < RESERVE_AT_ONCE ? size - done : RESERVE_AT_ONCE;
+
+        if (fallocate(fd, 0, (off_t)(offset + done), (off_t)step) == 0) {
+            done += step;
+        } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
+            return 0;
+        } else if (errno != EINTR) {
+            if (done) /* what we cannot use is of use to others */
+                fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)done);
+            return ENOSPC;
+        }
+    }
+    return 0;
+}
+
+/* May the process have files of that size? Asked first, because the kernel's answer is a signal, SIGXFSZ. */
+static bool may_be_as_large(uint64_t size)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= size;
+}
+
+/* Another opening of the same file. */
+static int reopen(int fd)
+{
+    char path[40];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/*
+ * A mapping keeps the opening alive that it was made with, and so its file locks, also in a child: they must not be
+ * those of the descriptor that we close. (Without /proc we have no choice.)
+ */
 static int map(struct plait_arena *out)
 {
-    void *base = mmap(NULL, out->limit, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
+    int fd = out->kind == PLAIT__ARENA_NAMED ? reopen(out->fd) : -1;
+    void *base = mmap(NULL, out->limit, PROT_READ | PROT_WRITE, MAP_SHARED, fd >= 0 ? fd : out->fd, 0);
+    struct stat st;
 
+    if (fd >= 0)
+        close(fd);
     if (base == MAP_FAILED)
         return ENOMEM;
     out->base = base;
+    if (fstat(out->fd, &st) != 0)
+        return errno;
+    out->device = st.st_dev;
+    out->inode = st.st_ino;
     return 0;
 }
 
@@ -120,11 +176,13 @@ static int build_in_file(const struct plait_arena_opts *opts, struct plait_arena
 
     if (err)
         return err;
+    if (!may_be_as_large(limit))
+        return ENOSPC;
     if (ftruncate(out->fd, 0) != 0 || ftruncate(out->fd, (off_t)limit) != 0)
         return system_error();
-    if (fallocate(out->fd, 0, 0, (off_t)page_round(plait__heap_offset(participants) + 1)) != 0 &&
-        errno != EOPNOTSUPP)
-        return system_error();
+    err = plait__open_reserve(out->fd, 0, page_round(plait__heap_offset(participants) + 1));
+    if (err)
+        return err;
     out->limit = limit;
     err = map(out);
     if (err)
@@ -193,6 +251,26 @@ static int verify_leftover(struct plait_arena *out)
     return err;
 }
 
+static mode_t mode_of(const struct plait_arena_opts *opts)
+{
+    return opts->mode ? opts->mode & 0777 : 0600;
+}
+
+/*
+ * A file that is made an arena gets exactly the permissions asked for, whatever the umask or a former user left. One that
+ * somebody else has laid there could be read by him: only if the arena is open to others anyhow.
+ */
+static int claim_file(const struct plait_arena_opts *opts, int fd, const struct stat *st)
+{
+    mode_t mode = mode_of(opts);
+
+    if (st->st_uid != geteuid() && !(mode & 066))
+        return EACCES;
+    if ((st->st_mode & 0777) != mode && fchmod(fd, mode) != 0)
+        return EACCES;
+    return 0;
+}
+
 /* Behind the door. EAGAIN: the name is another file's by now. */
 static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
 {
@@ -220,6 +298,9 @@ static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
         shm_unlink(out->name);
         return ENOENT;
     }
+    err = claim_file(opts, out->fd, &st);
+    if (err)
+        return err;
     err = build_in_file(opts, out, 0);
     if (err)
         shm_unlink(out->name);
@@ -251,19 +332,36 @@ int plait__arena_file_name(const char *name, char **file_out)
     return 0;
 }
 
+/*
+ * Open the file, else make it. First without O_CREAT: with it, the kernel refuses a file of another user's in /dev/shm
+ * (fs.protected_regular), however open its permissions.
+ */
+static int open_file(const struct plait_arena_opts *opts, struct plait_arena *out)
+{
+    for (;;) {
+        out->fd = shm_open(out->name, O_RDWR | O_CLOEXEC, 0);
+        if (out->fd >= 0)
+            return 0;
+        if (errno != ENOENT || opts->open == PLAIT_OPEN)
+            return errno;
+        out->fd = shm_open(out->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_of(opts));
+        if (out->fd >= 0)
+            return 0;
+        if (errno != EEXIST)
+            return errno;
+    }
+}
+
 int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *out)
 {
-    int flags = O_RDWR | O_CLOEXEC | (opts->open == PLAIT_OPEN ? 0 : O_CREAT);
     int err = plait__arena_file_name(opts->name, &out->name);
 
     if (err)
         return err;
     do {
-        out->fd = shm_open(out->name, flags, opts->mode ? opts->mode : 0600);
-        if (out->fd < 0) {
-            err = errno;
+        err = open_file(opts, out);
+        if (err)
             break;
-        }
         err = file_lock(out->fd, LOCK_DOOR, F_WRLCK, true);
         if (err == 0)
             err = enter(opts, out);
@@ -342,11 +440,16 @@ void plait__open_leave(struct plait_arena *a)
 {
     struct stat st;
 
+    if (!plait__open_is_ours(a))
+        a->fd = -1;
     if (a->kind == PLAIT__ARENA_NAMED && a->fd >= 0 && file_lock(a->fd, LOCK_DOOR, F_WRLCK, true) == 0 &&
         file_lock(a->fd, LOCK_USERS, F_WRLCK, false) == 0 && fstat(a->fd, &st) == 0 && st.st_nlink > 0)
         shm_unlink(a->name);
-    if (a->fd >= 0)
+    if (a->fd >= 0) { /* by name: somebody forked without handlers may share the opening for another moment */
+        file_lock(a->fd, LOCK_USERS, F_UNLCK, false);
+        file_lock(a->fd, LOCK_DOOR, F_UNLCK, false);
         close(a->fd);
+    }
     a->fd = -1;
 }
 
@@ -359,18 +462,29 @@ void plait__open_unmap(struct plait_arena *a)
     a->name = NULL;
 }
 
-void plait__open_again_in_child(struct plait_arena *a)
+bool plait__open_is_ours(const struct plait_arena *a)
 {
-    char path[40];
-    int fd;
+    struct stat st;
 
-    if (a->kind != PLAIT__ARENA_NAMED || a->fd < 0)
+    return a->fd >= 0 && fstat(a->fd, &st) == 0 && st.st_dev == a->device && st.st_ino == a->inode;
+}
+
+void plait__open_before_fork(struct plait_arena *a)
+{
+    a->child_fd = -1;
+    if (a->kind != PLAIT__ARENA_NAMED || !plait__open_is_ours(a))
         return;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", a->fd);
-    fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
+    a->child_fd = reopen(a->fd);
+    if (a->child_fd >= 0)
+        file_lock(a->child_fd, LOCK_USERS, F_RDLCK, false);
+}
+
+void plait__open_after_fork(struct plait_arena *a, bool in_child)
+{
+    if (a->child_fd < 0)
         return;
-    file_lock(fd, LOCK_USERS, F_RDLCK, false);
-    dup3(fd, a->fd, O_CLOEXEC);
-    close(fd);
+    if (in_child)
+        dup3(a->child_fd, a->fd, O_CLOEXEC);
+    close(a->child_fd);
+    a->child_fd = -1;
 }

@@ -16,6 +16,12 @@ int plait__open_fd(int fd, struct plait_arena *out);
 /* The file name of a named arena, malloc'ed. EINVAL, ENOMEM. */
 int plait__arena_file_name(const char *name, char **file_out);
 
+/* Have the system set memory aside for that part of the file. ENOSPC. */
+int plait__open_reserve(int fd, uint64_t offset, uint64_t size);
+
+/* Is the descriptor still that of our file? A program that closes all it does not know may have put another there. */
+bool plait__open_is_ours(const struct plait_arena *arena);
+
 /* Drop a second opening of what this process has open already. */
 void plait__open_drop(struct plait_arena *arena);
 
@@ -28,7 +34,8 @@ void plait__open_unmap(struct plait_arena *arena);
 /* Where the maker of an anonymous arena keeps its descriptor; false: that is not in the number. */
 bool plait__arena_id_maker(uint64_t id, pid_t *pid_out, int *fd_out);
 
-/* In a child after fork: take a lock of our own on the file that says "in use". */
-void plait__open_again_in_child(struct plait_arena *arena);
+/* Around a fork: an opening of the file for the child, which says "in use" in its own right. */
+void plait__open_before_fork(struct plait_arena *arena);
+void plait__open_after_fork(struct plait_arena *arena, bool in_child);
 
 #endif

@@ -64,13 +64,6 @@ struct plait_queue {
     size_t item_size, stride;            /* const: copies of the body's */
 };
 
-/*
- * One attempt, with the side's lock held: 0, or EAGAIN: full, empty; ENOMEM, ENOSPC.
- * put_step and get_step are all there is to know of the order of items.
- */
-int plait__fifo_put_step(struct plait_queue *q, const void *item);
-int plait__fifo_get_step(struct plait_queue *q, void *item);
-
 /* The holder of the side's lock has died: find `at` and `segment` again. May itself be killed and repeated. */
 void plait__fifo_repair_put(struct plait_queue *q);
 void plait__fifo_repair_get(struct plait_queue *q);

@@ -33,78 +33,9 @@
 #include <string.h>
 
 #include "base/atomic.h"
-#include "queue/body.h"
+#include "queue/steps.h"
 
-enum { FREE, READY, TAKEN }; /* a cell in a segment */
 enum { SEGMENT_BYTES = 16 * 1024, SEGMENT_CELLS_MIN = 8 };
-
-static inline void *place(const struct plait_queue *q, uint64_t place)
-{
-    return (void *)((uintptr_t)q->base + (uintptr_t)place);
-}
-
-static inline struct plait__segment *segment_at(const struct plait_queue *q, uint64_t at)
-{
-    return place(q, at + q->skew);
-}
-
-static inline struct plait__cell *cell_in(const struct plait_queue *q, void *cells, uint64_t index)
-{
-    return (struct plait__cell *)((char *)cells + index * q->stride);
-}
-
-static inline void copy_item(void *to, const void *from, size_t size)
-{
-    if (size == 8)
-        memcpy(to, from, 8);
-    else if (size == 16)
-        memcpy(to, from, 16);
-    else
-        memcpy(to, from, size);
-}
-
-static inline uint32_t index_of(uint64_t at) { return (uint32_t)at; }
-static inline uint32_t lap_of(uint64_t at) { return (uint32_t)(at >> 32); }
-
-static inline uint64_t next_place(const struct plait_queue *q, uint64_t at)
-{
-    return index_of(at) + 1 == q->body->maxsize ? (uint64_t)(lap_of(at) + 1) << 32 : at + 1;
-}
-
-static inline struct plait__cell *ring_cell(const struct plait_queue *q, uint64_t at)
-{
-    return cell_in(q, place(q, q->body->cells), index_of(at));
-}
-
-static int ring_put(struct plait_queue *q, const void *item)
-{
-    struct plait__queue_side *side = &q->body->put;
-    uint64_t at = side->at;
-    struct plait__cell *cell = ring_cell(q, at);
-
-    if (load_acquire(&cell->state) != 2 * lap_of(at)) /* E1 */
-        return EAGAIN;
-    copy_item(cell->item, item, q->item_size);
-    store_release(&cell->state, 2 * lap_of(at) + 1); /* E1 */
-    compiler_barrier();
-    store64_relaxed(&side->at, next_place(q, at));
-    return 0;
-}
-
-static int ring_get(struct plait_queue *q, void *item)
-{
-    struct plait__queue_side *side = &q->body->get;
-    uint64_t at = side->at;
-    struct plait__cell *cell = ring_cell(q, at);
-
-    if (load_acquire(&cell->state) != 2 * lap_of(at) + 1) /* E1 */
-        return EAGAIN;
-    copy_item(item, cell->item, q->item_size);
-    store_release(&cell->state, 2 * lap_of(at) + 2); /* E1 */
-    compiler_barrier();
-    store64_relaxed(&side->at, next_place(q, at));
-    return 0;
-}
 
 static size_t segment_size(const struct plait_queue *q)
 {
@@ -136,8 +67,7 @@ static void prepare_segment(struct plait_queue *q, uint64_t at, uint64_t first)
     s->first = first;
 }
 
-/* The putter's segment is full: make the next one. */
-static int lengthen(struct plait_queue *q)
+int plait__fifo_lengthen(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->put;
     struct plait__segment *full = segment_at(q, side->segment);
@@ -154,29 +84,7 @@ static int lengthen(struct plait_queue *q)
     return 0;
 }
 
-static int chain_put(struct plait_queue *q, const void *item)
-{
-    struct plait__queue_side *side = &q->body->put;
-    struct plait__segment *s = segment_at(q, side->segment);
-    struct plait__cell *cell;
-
-    if (side->at - s->first == q->body->cells) {
-        int err = lengthen(q);
-
-        if (err)
-            return err;
-        s = segment_at(q, side->segment);
-    }
-    cell = cell_in(q, s->cells, side->at - s->first);
-    copy_item(cell->item, item, q->item_size);
-    store_release(&cell->state, READY); /* E1 */
-    compiler_barrier();
-    store64_relaxed(&side->at, side->at + 1);
-    return 0;
-}
-
-/* The getter's segment is empty for good: go to the next. EAGAIN: there is none. */
-static int shorten(struct plait_queue *q)
+int plait__fifo_shorten(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->get;
     uint64_t next = load64_acquire(&segment_at(q, side->segment)->next); /* E2 */
@@ -190,37 +98,6 @@ static int shorten(struct plait_queue *q)
     compiler_barrier();
     free_segment(q, &side->in_hand);
     return 0;
-}
-
-static int chain_get(struct plait_queue *q, void *item)
-{
-    struct plait__queue_side *side = &q->body->get;
-    struct plait__segment *s = segment_at(q, side->segment);
-    struct plait__cell *cell;
-
-    if (side->at - s->first == q->body->cells) {
-        if (shorten(q) != 0)
-            return EAGAIN;
-        s = segment_at(q, side->segment);
-    }
-    cell = cell_in(q, s->cells, side->at - s->first);
-    if (load_acquire(&cell->state) != READY) /* E1 */
-        return EAGAIN;
-    copy_item(item, cell->item, q->item_size);
-    store_release(&cell->state, TAKEN);
-    compiler_barrier();
-    store64_relaxed(&side->at, side->at + 1);
-    return 0;
-}
-
-int plait__fifo_put_step(struct plait_queue *q, const void *item)
-{
-    return q->body->maxsize ? ring_put(q, item) : chain_put(q, item);
-}
-
-int plait__fifo_get_step(struct plait_queue *q, void *item)
-{
-    return q->body->maxsize ? ring_get(q, item) : chain_get(q, item);
 }
 
 /* Ring: move on while the cell is further than `at` says; `done` is what the side leaves in a cell of lap 0. */

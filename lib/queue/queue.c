@@ -29,7 +29,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/options.h"
-#include "queue/body.h"
+#include "queue/steps.h"
 #include "wait/waiting.h"
 
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
@@ -49,16 +49,32 @@ static __attribute__((noinline)) int lock_contended(plait_lock_t *lock, plait_ti
     return err;
 }
 
-static inline int lock_shared(struct plait_queue *q, struct plait__queue_side *side, plait_time_t deadline)
+/* A side is held for one step at a time: let its holder make many before looking again. */
+static __attribute__((noinline)) int lock_private(plait_lock_t *lock, plait_time_t deadline)
+{
+    uint32_t v = load_relaxed(&lock->state);
+
+    while (v <= 1) { /* with more than the holder there, sleep rather than watch */
+        if (v == 0 && cas_acquire(&lock->state, &v, 1))
+            return 0;
+        if (!plait__spin_gently(&lock->state, v))
+            break;
+        v = load_relaxed(&lock->state);
+    }
+    return lock_contended(lock, deadline);
+}
+
+/* A shared side that could not be had at the first try: not yet a participant, somebody holds it, or its holder died. */
+static __attribute__((noinline)) int lock_shared(struct plait_queue *q, struct plait__queue_side *side, int err,
+                                                 plait_time_t deadline)
 {
     struct plait__slot *slot;
-    int err = plait__member(q->base, &slot);
 
-    if (__builtin_expect(err == 0, 1))
-        err = plait__robust_acquire(&side->lock, PLAIT_NOW);
-    if (__builtin_expect(err == ETIMEDOUT || err == ECANCELED, 0))
+    if (err == EAGAIN)
+        err = plait__member(q->base, &slot);
+    if (err == ETIMEDOUT || err == ECANCELED || err == 0)
         err = lock_contended(&side->lock, deadline);
-    if (__builtin_expect(err == EOWNERDEAD, 0)) {
+    if (err == EOWNERDEAD) {
         if (side == &q->body->put)
             plait__fifo_repair_put(q);
         else
@@ -71,12 +87,16 @@ static inline int lock_shared(struct plait_queue *q, struct plait__queue_side *s
 static inline int lock_side(struct plait_queue *q, struct plait__queue_side *side, plait_time_t deadline)
 {
     uint32_t unheld = 0;
+    int err = EAGAIN;
 
-    if (q->base)
-        return lock_shared(q, side, deadline);
-    if (__builtin_expect(cas_acquire(&side->lock.state, &unheld, 1), 1))
-        return 0;
-    return lock_contended(&side->lock, deadline);
+    if (!q->base) {
+        if (__builtin_expect(cas_acquire(&side->lock.state, &unheld, 1), 1))
+            return 0;
+        return lock_private(&side->lock, deadline);
+    }
+    if (__builtin_expect(plait__member_is_cached(q->base), 1))
+        err = plait__robust_acquire(&side->lock, PLAIT_NOW);
+    return __builtin_expect(err == 0, 1) ? 0 : lock_shared(q, side, err, deadline);
 }
 
 static inline void unlock_side(struct plait_queue *q, struct plait__queue_side *side)
@@ -140,7 +160,7 @@ static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *sid
 
     if (may_succeed(q, side))
         return true;
-    return plait__spin(low, seen);
+    return plait__spin_gently(low, seen);
 }
 
 /* The rest of a call whose first attempt answered EAGAIN. */

@@ -14,6 +14,9 @@
  */
 bool plait__spin(const uint32_t *word, uint32_t expected);
 
+/* The same, looking ever more seldom, to let whoever changes the word change it often. */
+bool plait__spin_gently(const uint32_t *word, uint32_t expected);
+
 /* The number of CPUs that this process could run on when it was first asked. */
 unsigned plait__cpus(void);
 

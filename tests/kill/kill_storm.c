@@ -105,7 +105,7 @@ static void use_lock(void)
     }
     REQUIRE(shared->a == shared->b);
     shared->a++;
-    for (volatile int i = 0; i < 300; i++) /* a good moment to be killed */
+    for (volatile int i = 0; i < 20000; i++) /* a good moment to be killed */
         ;
     shared->b++;
     REQUIRE(plait_lock_release(&shared->lock) == 0);

@@ -712,7 +712,7 @@ static const char *a_place_is_free(bool done)
 
 /* ---- A named arena ---- */
 
-static char arena_name[40];
+static char arena_name[40], arena_file[60];
 
 static int open_named(plait_arena_t **out, enum plait_open how)
 {
@@ -742,45 +742,45 @@ static const char *name_of_the_dead_is_free(bool done)
         return "the arena made afresh is no good";
     if (plait_arena_free(a))
         return "closing failed";
-    return count_in("/dev/shm", "plait.") ? "a file is left in /dev/shm" : NULL;
+    return access(arena_file, F_OK) == 0 ? "the file is left in /dev/shm" : NULL;
 }
 
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
-    { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, 0, true },
-    { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, 0, false },
-    { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, 0, false },
-    { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, 0, false },
-    { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, 0, false },
-    { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, 0, false },
-    { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
-    { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
-    { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper, sleeper_gets_item, 100,
-      false },
-    { "queue put, unbounded", chain_with_room, prepare_item, put_item, NULL, item_is_put_or_not, 0, false },
-    { "queue put, unbounded, new segment", chain_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, 600,
-      false },
+    { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, true },
+    { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, false },
+    { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, false },
+    { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
+    { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
+    { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
+    { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, false },
+    { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, false },
+    { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper,
+      sleeper_gets_item, false },
+    { "queue put, unbounded", chain_with_room, prepare_item, put_item, NULL, item_is_put_or_not, false },
+    { "queue put, unbounded, new segment", chain_at_its_end, prepare_item, put_item, NULL,
+      item_is_put_or_not, false },
     { "queue put, unbounded, new segment, getters first", chain_at_its_end, prepare_item, put_item, NULL,
-      item_is_put_or_not_to_getters, 600, false },
-    { "queue get, bounded", ring_with_room, take_part, get_item, NULL, item_is_got_or_not, 0, false },
-    { "queue get, unbounded", chain_with_room, take_part, get_item, NULL, item_is_got_or_not, 0, false },
-    { "queue get, unbounded, next segment", chain_to_be_shortened, take_part, get_item, NULL, item_is_got_or_not, 600,
-      false },
-    { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, 400, false },
-    { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, 0, false },
-    { "arena alloc, from a free list", with_free_block, take_part, alloc_700, NULL, alloc_loses_one_block_at_most, 0,
-      false },
-    { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL, other_goes_on, 0,
-      false },
-    { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, 0, false },
+      item_is_put_or_not_to_getters, false },
+    { "queue get, bounded", ring_with_room, take_part, get_item, NULL, item_is_got_or_not, false },
+    { "queue get, unbounded", chain_with_room, take_part, get_item, NULL, item_is_got_or_not, false },
+    { "queue get, unbounded, next segment", chain_to_be_shortened, take_part, get_item,
+      NULL, item_is_got_or_not, false },
+    { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
+    { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "arena alloc, from a free list", with_free_block, take_part, alloc_700,
+      NULL, alloc_loses_one_block_at_most, false },
+    { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
+      other_goes_on, false },
+    { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, false },
     { "arena dealloc, large", large_block_of_other, take_part_in_other, free_block_of_other, NULL,
-      pages_are_reserved_again, 0, false },
-    { "arena publish", without_name, take_part, publish_it, NULL, name_is_published_or_not, 0, false },
-    { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, 0, false },
-    { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, 300, false },
-    { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, 0, false },
-    { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, 200, false },
+      pages_are_reserved_again, false },
+    { "arena publish", without_name, take_part, publish_it, NULL, name_is_published_or_not, false },
+    { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, false },
+    { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
+    { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
+    { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
 };
 
 enum { OPS = sizeof ops / sizeof ops[0] };
@@ -821,6 +821,7 @@ int main(int argc, char **argv)
     step_seed = argc > 1 + step_soak ? (unsigned)atoi(argv[1 + step_soak]) : (unsigned)time(NULL);
     signal(SIGALRM, step_hangs);
     snprintf(arena_name, sizeof arena_name, "step-%d", (int)getpid());
+    snprintf(arena_file, sizeof arena_file, "/dev/shm/plait.%s", arena_name);
     step_page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (step_page == MAP_FAILED)
         return 99;

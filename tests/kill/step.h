@@ -30,7 +30,6 @@ struct step_op {
     void (*operate)(void);              /* in the child, stepped */
     int (*helper)(void *unused);        /* another child, asleep before the first step; may be NULL */
     const char *(*verify)(bool done);   /* in the test: NULL, or what is wrong; done: the operation was over */
-    int most;                           /* in the short version: so many k, chosen at random; 0: the default */
     bool hangs;                         /* a broken one: that verify finds fault is what is expected */
 };
 
@@ -46,7 +45,10 @@ static bool step_soak;
 static unsigned step_seed;
 static unsigned long steps_taken, kills_made;
 
-enum { STEP_ALL_UP_TO = 1200, STEP_SAMPLES = 150, STEP_HANG_SECONDS = 30 };
+enum { STEP_HANG_SECONDS = 30 };
+
+/* In the short version, seconds for one operation: every k if they suffice, else some, other ones in each run. */
+#define STEP_SECONDS 5.0
 
 static char step_where[200];
 
@@ -186,28 +188,44 @@ static int helper_end_by(int seconds)
     return status;
 }
 
+static long common_divisor(long a, long b)
+{
+    return b ? common_divisor(b, a % b) : a;
+}
+
+/* Visit 0..count-1, each once, in strides that leave no large gap wherever one stops. */
+static long stride_for(long count)
+{
+    long stride = (long)((double)count * 0.618) | 1;
+
+    while (common_divisor(count, stride) != 1)
+        stride++;
+    return stride;
+}
+
 static void step_through(void **state)
 {
     const struct step_op *op = *state;
-    long length, count, rounds = 0, faults = 0, most = op->most ? op->most : STEP_SAMPLES;
-    bool done, all;
+    long length, taken, faults = 0, rounds = 0, count, stride, k;
+    plait_time_t until = step_soak ? PLAIT_FOREVER : plait_after(STEP_SECONDS);
+    bool done;
     const char *wrong = step_round(op, LONG_MAX, &length, &done);
 
     if (wrong && !op->hangs)
         fail_msg("%s, not killed: %s", op->name, wrong);
-    all = step_soak || (op->most == 0 && length <= STEP_ALL_UP_TO) || length <= most;
-    for (long k = 0; all ? k <= length : rounds < most; k++) {
-        long at = all ? k : (long)(rand_r(&step_seed) % (unsigned)(length + 1));
-
-        wrong = step_round(op, at, &count, &done);
+    count = length + 1;
+    stride = stride_for(count);
+    for (k = rand_r(&step_seed) % count; rounds < count && plait_now() < until; k = (k + stride) % count) {
+        wrong = step_round(op, k, &taken, &done);
         rounds++;
         faults += wrong != NULL;
         if (wrong && !op->hangs)
-            fail_msg("%s, killed after instruction %ld of %ld: %s (seed %u)", op->name, at, length, wrong, step_seed);
+            fail_msg("%s, killed after instruction %ld of %ld: %s", op->name, k, length, wrong);
     }
     if (op->hangs && faults == 0)
         fail_msg("%s: the harness has not noticed", op->name);
-    print_message("%s: %ld instructions, %ld kills%s\n", op->name, length, rounds, all ? ", every one" : "");
+    print_message("%s: %ld instructions, %ld kills%s\n", op->name, length, rounds,
+                  rounds == count ? ", every one" : "");
 }
 
 /* Is ptrace allowed here, and does it step? */

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One put, one get: the steps that are made with a side's lock held, inlined into the calls. How the cells work is told
+ * in fifo.c, whose edges E1 and E2 these are.
+ */
+#ifndef PLAIT_QUEUE_STEPS_H
+#define PLAIT_QUEUE_STEPS_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/atomic.h"
+#include "queue/body.h"
+
+enum { FREE, READY, TAKEN }; /* a cell in a segment */
+
+static inline void *place(const struct plait_queue *q, uint64_t place)
+{
+    return (void *)((uintptr_t)q->base + (uintptr_t)place);
+}
+
+static inline struct plait__segment *segment_at(const struct plait_queue *q, uint64_t at)
+{
+    return place(q, at + q->skew);
+}
+
+static inline struct plait__cell *cell_in(const struct plait_queue *q, void *cells, uint64_t index)
+{
+    return (struct plait__cell *)((char *)cells + index * q->stride);
+}
+
+static inline void copy_item(void *to, const void *from, size_t size)
+{
+    if (size == 8)
+        memcpy(to, from, 8);
+    else if (size == 16)
+        memcpy(to, from, 16);
+    else
+        memcpy(to, from, size);
+}
+
+static inline uint32_t index_of(uint64_t at) { return (uint32_t)at; }
+static inline uint32_t lap_of(uint64_t at) { return (uint32_t)(at >> 32); }
+
+static inline uint64_t next_place(const struct plait_queue *q, uint64_t at)
+{
+    return index_of(at) + 1 == q->body->maxsize ? (uint64_t)(lap_of(at) + 1) << 32 : at + 1;
+}
+
+static inline struct plait__cell *ring_cell(const struct plait_queue *q, uint64_t at)
+{
+    return cell_in(q, place(q, q->body->cells), index_of(at));
+}
+
+static inline int ring_put(struct plait_queue *q, const void *item)
+{
+    struct plait__queue_side *side = &q->body->put;
+    uint64_t at = side->at;
+    struct plait__cell *cell = ring_cell(q, at);
+
+    if (load_acquire(&cell->state) != 2 * lap_of(at)) /* E1 */
+        return EAGAIN;
+    copy_item(cell->item, item, q->item_size);
+    store_release(&cell->state, 2 * lap_of(at) + 1); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, next_place(q, at));
+    return 0;
+}
+
+static inline int ring_get(struct plait_queue *q, void *item)
+{
+    struct plait__queue_side *side = &q->body->get;
+    uint64_t at = side->at;
+    struct plait__cell *cell = ring_cell(q, at);
+
+    if (load_acquire(&cell->state) != 2 * lap_of(at) + 1) /* E1 */
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
+    store_release(&cell->state, 2 * lap_of(at) + 2); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, next_place(q, at));
+    return 0;
+}
+
+/* The putter's segment is full: make the next one. ENOMEM, ENOSPC. */
+int plait__fifo_lengthen(struct plait_queue *q);
+
+/* The getter's segment is empty for good: go to the next. EAGAIN: there is none. */
+int plait__fifo_shorten(struct plait_queue *q);
+
+static inline int chain_put(struct plait_queue *q, const void *item)
+{
+    struct plait__queue_side *side = &q->body->put;
+    struct plait__segment *s = segment_at(q, side->segment);
+    struct plait__cell *cell;
+
+    if (side->at - s->first == q->body->cells) {
+        int err = plait__fifo_lengthen(q);
+
+        if (err)
+            return err;
+        s = segment_at(q, side->segment);
+    }
+    cell = cell_in(q, s->cells, side->at - s->first);
+    copy_item(cell->item, item, q->item_size);
+    store_release(&cell->state, READY); /* E1 */
+    compiler_barrier();
+    store64_relaxed(&side->at, side->at + 1);
+    return 0;
+}
+
+static inline int chain_get(struct plait_queue *q, void *item)
+{
+    struct plait__queue_side *side = &q->body->get;
+    struct plait__segment *s = segment_at(q, side->segment);
+    struct plait__cell *cell;
+
+    if (side->at - s->first == q->body->cells) {
+        if (plait__fifo_shorten(q) != 0)
+            return EAGAIN;
+        s = segment_at(q, side->segment);
+    }
+    cell = cell_in(q, s->cells, side->at - s->first);
+    if (load_acquire(&cell->state) != READY) /* E1 */
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
+    store_release(&cell->state, TAKEN);
+    compiler_barrier();
+    store64_relaxed(&side->at, side->at + 1);
+    return 0;
+}
+
+/* 0, or EAGAIN: full, empty; ENOMEM, ENOSPC. With the side's lock held. */
+static inline int plait__fifo_put_step(struct plait_queue *q, const void *item)
+{
+    return q->body->maxsize ? ring_put(q, item) : chain_put(q, item);
+}
+
+static inline int plait__fifo_get_step(struct plait_queue *q, void *item)
+{
+    return q->body->maxsize ? ring_get(q, item) : chain_get(q, item);
+}
+
+#endif
