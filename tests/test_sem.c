@@ -18,7 +18,6 @@ struct scene {
     plait_sem_t sem;
     plait_cancel_t token;
     plait_time_t deadline;
-    unsigned count; /* const: how many permits workers take */
     uint32_t done;  /* atomic: how many have returned */
 };
 
@@ -30,7 +29,6 @@ static struct scene *scene_of(struct stage *stage, unsigned value, unsigned more
     assert_int_equal(plait_sem_init(&scene->sem, value, stage->flags | more_flags), 0);
     assert_int_equal(plait_cancel_init(&scene->token, stage->flags), 0);
     scene->deadline = PLAIT_FOREVER;
-    scene->count = 1;
     return scene;
 }
 
@@ -39,7 +37,16 @@ static void acquire(struct worker *self)
     struct scene *scene = self->with;
 
     worker_says(self, 1);
-    self->result = plait_sem_acquire(&scene->sem, scene->count, scene->deadline);
+    self->result = plait_sem_acquire(&scene->sem, 1, scene->deadline);
+    __atomic_fetch_add(&scene->done, 1, __ATOMIC_RELEASE);
+}
+
+static void acquire_three(struct worker *self)
+{
+    struct scene *scene = self->with;
+
+    worker_says(self, 1);
+    self->result = plait_sem_acquire(&scene->sem, 3, PLAIT_FOREVER);
     __atomic_fetch_add(&scene->done, 1, __ATOMIC_RELEASE);
 }
 
@@ -198,8 +205,7 @@ static void sem_sleeper_for_several_is_served_when_there_are_enough(void **state
     struct stage *stage = *state;
     struct scene *scene = scene_of(stage, 0, 0);
 
-    scene->count = 3;
-    put_to_sleep(stage, scene, acquire, 2);
+    put_to_sleep(stage, scene, acquire_three, 2);
     for (int i = 0; i < 6; i++) {
         assert_int_equal(done(scene), i > 2 ? 1 : 0);
         assert_int_equal(plait_sem_release(&scene->sem, 1), 0);
@@ -217,9 +223,7 @@ static void sem_sleeper_for_several_does_not_set_permits_aside(void **state)
     struct stage *stage = *state;
     struct scene *scene = scene_of(stage, 0, 0);
 
-    scene->count = 3;
-    put_to_sleep(stage, scene, acquire, 1);
-    scene->count = 1;
+    put_to_sleep(stage, scene, acquire_three, 1);
     put_to_sleep(stage, scene, acquire, 2);
     assert_int_equal(plait_sem_release(&scene->sem, 2), 0);
     assert_true(EVENTUALLY(done(scene) == 2));

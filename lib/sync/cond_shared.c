@@ -53,6 +53,12 @@ static uint32_t name_of(plait_cond_t *cond, const struct plait__slot *slot)
     return (uint32_t)(slot - plait__slot_at(header_of(cond), 0)) + 1;
 }
 
+/* Relaxed: written under the guard; sleepers look at it without, as a hint whether to take the guard. */
+static void count_notified(plait_cond_t *cond, uint32_t count)
+{
+    store_relaxed(&cond->notified, count);
+}
+
 /* Put the slot where its arrival number belongs: the end, but in repairs. */
 static void chain(plait_cond_t *cond, struct plait__slot *slot)
 {
@@ -84,7 +90,7 @@ static void unchain(plait_cond_t *cond, uint32_t before, struct plait__slot *slo
     if (slot->cond_next == 0)
         cond->tail = before;
     if (slot->cond_state == NOTIFIED)
-        cond->notified--;
+        count_notified(cond, cond->notified - 1);
     slot->cond_state = IDLE;
     store64_release(&slot->cond, 0);
 }
@@ -96,7 +102,7 @@ static void repair(plait_cond_t *cond)
     uint32_t high = load_acquire(&h->slots_high);
 
     cond->head = cond->tail = 0;
-    cond->notified = 0;
+    count_notified(cond, 0);
     for (uint32_t i = 0; i < high; i++) {
         struct plait__slot *slot = plait__slot_at(h, i);
 
@@ -108,7 +114,7 @@ static void repair(plait_cond_t *cond)
         }
         chain(cond, slot);
         if (slot->cond_state == NOTIFIED)
-            cond->notified++;
+            count_notified(cond, cond->notified + 1);
         if (slot->cond_number >= cond->arrivals)
             cond->arrivals = slot->cond_number + 1;
     }
@@ -142,7 +148,7 @@ static void mark(plait_cond_t *cond, unsigned count, uint64_t arrivals)
             break;
         if (slot->cond_state != WAITING)
             continue;
-        cond->notified++;
+        count_notified(cond, cond->notified + 1);
         store_release(&slot->cond_state, NOTIFIED); /* E1 */
         plait_wake(&slot->cond_state, 1, PLAIT_SHARED);
         count--;

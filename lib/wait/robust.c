@@ -503,7 +503,6 @@ void plait__robust_disown(plait_lock_t *life)
     struct self *s = me();
     void *saved = announce(s, life);
 
-    s->held--;
     if (s->head && !(life->mode & PLAIT__LOCK_NO_LIST))
         unlink_entry(s->head, life);
     compiler_barrier();

@@ -109,12 +109,11 @@ static int sleep_on(const struct plait_wait_word *words, size_t count, plait_tim
         }
         if (err == ENOSYS)
             return wait_in_turns(words, count, deadline, index_out);
-        if (err == EAGAIN) {
-            any_changed(words, count, index_out);
-            return 0;
-        }
-        if (err != EINTR)
+        if (err != EAGAIN && err != EINTR)
             return err;
+        /* After a signal too: under ThreadSanitizer its handler runs only now that we touch an atomic. */
+        if (any_changed(words, count, index_out) || err == EAGAIN)
+            return 0;
     }
 }
 

@@ -78,7 +78,7 @@ proctype getter(byte id; bool impatient) {
             :: else
             fi
         }
-end_asleep: /* to end here is right if nothing is left; init looks */
+endasleep: /* to sleep for ever is right if nothing is left: see init */
         if
         :: !asleep[id] -> skip
         :: impatient && asleep[id] -> /* the time is up, unless a wake comes first */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The private lock of lib/sync/lock.c: ALONE, WANTED, WAKING and the count of waiters in one word, and the kernel's futex
- * queue. The releases are the inlined ones of plait/lock.h: a look, a subtraction, and if a waiter came between, the slow one.
+ * The private lock of lib/sync/lock.c: ALONE, WANTED, WAKING and the count of waiters in one word, the release that subtracts
+ * ALONE and may meet a new waiter, and the kernel's futex queue.
  *
  * Three threads acquire and release twice each; one of them gives up whenever it likes, asleep or just woken. Checked over
  * all interleavings: one holder at a time, the word ends as 0, and everybody comes to an end, so no wake is lost.
@@ -13,14 +13,15 @@
 
 #define ALONE 1
 #define WANTED 2
-#define HELD 3
 #define WAKING 4
 #define WAITER 8
-#define IS_HELD(v) (((v) & HELD) != 0)
+#define IS_HELD(v) (((v) & 3) != 0)
 #define IS_WAKING(v) (((v) & WAKING) != 0)
 #define NOT_WAKING(v) ((v) & 27)
 #define NOT_HELD(v) ((v) & 28)
+/* Free -> held: WANTED if others wait, else ALONE. */
 #define TAKEN(v) ((v) | ((v) < WAITER -> ALONE : WANTED))
+/* One waiter more on a held lock. */
 #define COUNTED(v) (((v) < WAITER -> NOT_HELD(v) | WANTED : (v)) + WAITER)
 
 byte word;
@@ -67,7 +68,7 @@ again:
         :: !IS_HELD(v) ->                           /* take(true) */
             atomic {
                 if
-                :: word == v -> word = NOT_WAKING(v - WAITER); word = TAKEN(word); got = true
+                :: word == v -> word = TAKEN(NOT_WAKING(v - WAITER)); got = true
                 :: else -> v = word
                 fi
             }
@@ -95,24 +96,21 @@ again:
     assert(holders == 1);
     holders--;
 
-    v = word;                                       /* release, inlined */
-    if
-    :: v == ALONE ->
+    if                                              /* release, inlined */
+    :: word == ALONE ->
         atomic {
-            assert((word & HELD) == ALONE || (word & HELD) == WANTED);
-            word--;
+            word = word - ALONE;
             if
             :: word == 0 -> goto again
-            :: else
+            :: else                                 /* a waiter came in between: still held */
             fi
         }
     :: else
     fi;
-
     v = word;
-    do                                              /* release_private */
+    do                                              /* the slow release */
     :: atomic {
-            assert((word & HELD) == ALONE || (word & HELD) == WANTED);
+            assert(IS_HELD(word));
             if
             :: word == v && v >= WAITER && !IS_WAKING(v) -> word = NOT_HELD(v) | WAKING; break
             :: word == v && !(v >= WAITER && !IS_WAKING(v)) -> word = NOT_HELD(v); goto again
@@ -129,5 +127,5 @@ end:
 init {
     atomic { run thread(0, false); run thread(1, false); run thread(2, true) }
     _nr_pr == 1;
-    assert(word < WAITER && !IS_HELD(word))
+    assert(word == 0)
 }

@@ -143,18 +143,27 @@ void toy_free(struct toy *toy)
     free(toy);
 }
 
-struct toy_fiber *toy_spawn(struct toy *toy, void (*run)(struct toy_fiber *), void *with, uint64_t seed)
+static bool make_context(struct member *m)
 {
-    struct member *m = &toy->members[toy->count];
     uintptr_t address = (uintptr_t)m;
 
-    if (toy->count == TOY_FIBERS_MAX || getcontext(&m->context) != 0 || !(m->stack = malloc(STACK_BYTES)))
-        return NULL;
-    m->fiber = (struct toy_fiber){ .toy = toy, .run = run, .with = with, .number = toy->count, .result = -1 };
-    m->fiber.random = seed + 0x9e3779b97f4a7c15u * (toy->count + 1);
+    m->stack = malloc(STACK_BYTES);
+    if (!m->stack || getcontext(&m->context) != 0)
+        return false;
     m->context.uc_stack.ss_sp = m->stack;
     m->context.uc_stack.ss_size = STACK_BYTES;
     makecontext(&m->context, (void (*)(void))begin, 2, (unsigned)(address >> 32), (unsigned)address);
+    return true;
+}
+
+struct toy_fiber *toy_spawn(struct toy *toy, void (*run)(struct toy_fiber *), void *with, uint64_t seed)
+{
+    struct member *m = &toy->members[toy->count];
+
+    if (toy->count == TOY_FIBERS_MAX || !make_context(m))
+        return NULL;
+    m->fiber = (struct toy_fiber){ .toy = toy, .run = run, .with = with, .number = toy->count, .result = -1 };
+    m->fiber.random = seed + 0x9e3779b97f4a7c15u * (toy->count + 1);
     m->tsan = __tsan_create_fiber(0);
     toy->count++;
     return &m->fiber;
