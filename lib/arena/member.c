@@ -77,7 +77,12 @@ static int prepare_thread(void)
         return ENOMEM;
     if (memberships_epoch != plait__fork_epoch()) { /* a new thread, or a child with its parent's list */
         memberships_epoch = plait__fork_epoch_renew();
-        memberships = NULL;
+        while (memberships) { /* the parent's: not ours to leave, only to forget */
+            struct membership *m = memberships;
+
+            memberships = m->next;
+            free(m);
+        }
     }
     return pthread_setspecific(at_thread_end, &memberships) ? ENOMEM : 0;
 }
