@@ -19,6 +19,16 @@
 
 enum { STACK_BYTES = 256 * 1024, RUNNABLE = 0, PARKED = 1, ENDED = 2 };
 
+#if defined __has_include
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#endif
+#endif
+#ifndef VALGRIND_STACK_REGISTER
+#define VALGRIND_STACK_REGISTER(low, high) 0
+#define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
+#endif
+
 #if defined __has_feature
 #if __has_feature(thread_sanitizer)
 #define TOY_TSAN 1
@@ -40,6 +50,7 @@ struct member {
     struct toy_fiber fiber;
     ucontext_t context;
     void *stack, *tsan;
+    unsigned valgrind;      /* its number for the stack */
     uint32_t state;         /* atomic: to be counted from outside; else the scheduler's thread's */
     uint32_t woken;         /* atomic: a waker has taken its parking */
     plait_time_t deadline;  /* while parked */
@@ -137,6 +148,7 @@ struct toy *toy_new(void)
 void toy_free(struct toy *toy)
 {
     for (unsigned i = 0; i < toy->count; i++) {
+        VALGRIND_STACK_DEREGISTER(toy->members[i].valgrind);
         free(toy->members[i].stack);
         __tsan_destroy_fiber(toy->members[i].tsan);
     }
@@ -150,6 +162,7 @@ static bool make_context(struct member *m)
     m->stack = malloc(STACK_BYTES);
     if (!m->stack || getcontext(&m->context) != 0)
         return false;
+    m->valgrind = VALGRIND_STACK_REGISTER(m->stack, (char *)m->stack + STACK_BYTES);
     m->context.uc_stack.ss_sp = m->stack;
     m->context.uc_stack.ss_size = STACK_BYTES;
     makecontext(&m->context, (void (*)(void))begin, 2, (unsigned)(address >> 32), (unsigned)address);
