@@ -52,6 +52,7 @@
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
+#include "base/tsan.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/waiting.h"
@@ -184,6 +185,12 @@ void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset
         lock->robust[0] = MUSL_TYPE_SHARED;
 }
 
+/*
+ * For ThreadSanitizer, which does not see the kernel hand the locks of the dead over (E1): what a thread did to its list
+ * comes before whatever is done by one who finds a death.
+ */
+static char deaths;
+
 static inline void **prev_of_entry(void *entry)
 {
     return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
@@ -200,6 +207,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
     head->first = &lock->next;
+    __tsan_release(&deaths);
 }
 
 static inline void unlink_entry(struct head *head, plait_lock_t *lock)
@@ -211,6 +219,7 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
         *prev_of_entry(next) = lock->prev;
     compiler_barrier();
     *prev = next;
+    __tsan_release(&deaths);
 }
 
 /* Enter the lock, whose word holds our TID now. */
@@ -295,9 +304,12 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             return ENOTRECOVERABLE;
         }
         if (!(v & FUTEX_TID_MASK)) {
-            if (cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
-                return v & FUTEX_OWNER_DIED ? EOWNERDEAD : 0;
-            continue;
+            if (!cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
+                continue;
+            if (!(v & FUTEX_OWNER_DIED))
+                return 0;
+            __tsan_acquire(&deaths);
+            return EOWNERDEAD;
         }
         if ((v & FUTEX_TID_MASK) == tid)
             return EDEADLK;
@@ -484,6 +496,7 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
         return EBUSY;
     saved = announce(s, life);
     if (cas_acqrel(word, &v, s->tid)) {
+        __tsan_acquire(&deaths);
         own(s, life);
         *was_dead_out = v & FUTEX_OWNER_DIED;
         err = 0;

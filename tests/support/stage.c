@@ -17,16 +17,6 @@
 
 static uint64_t seed;
 
-/*
- * The kernel hands a dead thread's locks over where ThreadSanitizer does not see it, and the list's pointers in them
- * with it.
- */
-const char *__tsan_default_suppressions(void);
-__attribute__((__visibility__("default"))) const char *__tsan_default_suppressions(void)
-{
-    return "race:link_entry\n";
-}
-
 enum setting stage_settings[3] = { STAGE_PRIVATE, STAGE_THREADS, STAGE_PROCESSES };
 
 void stage_pause(void)
