@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,7 +101,9 @@ static uint64_t start_time_of(uint32_t tid, bool *known_out)
     snprintf(path, sizeof path, "/proc/%u/stat", tid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        *known_out = errno == ENOENT && access("/proc/self/stat", R_OK) == 0;
+        /* With hidepid a stranger's living thread is not there to see: only a signal finds nobody where nobody is. */
+        *known_out = errno == ENOENT && access("/proc/self/stat", R_OK) == 0 && kill((pid_t)tid, 0) != 0 &&
+                     errno == ESRCH;
         return 0;
     }
     n = read(fd, text, sizeof text - 1);

@@ -32,6 +32,7 @@
 #include "queue/steps.h"
 #include "wait/waiting.h"
 
+enum { RACES_MAX = 64 }; /* lost to others while spinning, before the caller sleeps */
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
 static inline unsigned flags_of(const struct plait_queue *q)
@@ -54,7 +55,7 @@ static __attribute__((noinline)) int lock_private(plait_lock_t *lock, plait_time
 {
     uint32_t v = load_relaxed(&lock->state);
 
-    while (v <= 1) { /* with more than the holder there, sleep rather than watch */
+    for (int lost = 0; lost < RACES_MAX && v <= 1; lost++) { /* more than the holder there: sleep, do not watch */
         if (v == 0 && cas_acquire(&lock->state, &v, 1))
             return 0;
         if (!plait__spin_gently(&lock->state, v))

@@ -47,6 +47,7 @@
 #include "wait/waiting.h"
 
 enum { ALONE = 1, WANTED = 2, HELD = ALONE | WANTED, WAKING = 4, WAITER = 256 };
+enum { RACES_MAX = 64 }; /* lost to others while spinning, before the caller sleeps: it has a deadline */
 
 uint32_t plait_hooks;
 
@@ -146,7 +147,7 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
         return 0;
     if (deadline <= PLAIT_NOW)
         return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    while (v < WAITER && plait__spin(&lock->state, v)) {
+    for (int lost = 0; lost < RACES_MAX && v < WAITER && plait__spin(&lock->state, v); lost++) {
         v = load_relaxed(&lock->state);
         if (take(lock, &v, false))
             return 0;
