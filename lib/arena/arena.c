@@ -121,7 +121,8 @@ plait_arena_t *plait__arena_by_id(uint64_t id)
     return a;
 }
 
-/* Make a handle out of what was opened: on the mapping that we have, or a new entry. With the registry locked. */
+/* Make a handle out of what was opened, which is given back on failure: on the mapping that we have, or a new entry. With the
+ * registry locked. */
 static int enter(struct plait_arena *opened, struct plait_arena **arena_out)
 {
     struct plait_arena *a = find_id(opened->id);
@@ -133,8 +134,11 @@ static int enter(struct plait_arena *opened, struct plait_arena **arena_out)
         return 0;
     }
     a = malloc(sizeof *a);
-    if (!a)
+    if (!a) {
+        plait__open_leave(opened);
+        plait__open_unmap(opened);
         return ENOMEM;
+    }
     *a = *opened;
     a->handles = 1;
     a->members = 0;
@@ -164,13 +168,8 @@ int plait_arena_new_sized(plait_arena_t **arena_out, const struct plait_arena_op
         opened.kind = PLAIT__ARENA_MEMFD;
         err = plait__open_anonymous(&o, &opened);
     }
-    if (err == 0) {
+    if (err == 0)
         err = enter(&opened, arena_out);
-        if (err) {
-            plait__open_leave(&opened);
-            plait__open_unmap(&opened);
-        }
-    }
     unlock_registry();
     return err;
 }
@@ -182,13 +181,8 @@ int plait__arena_attach_fd(int fd, plait_arena_t **arena_out)
 
     lock_registry();
     err = plait__open_fd(fd, &opened);
-    if (err == 0) {
+    if (err == 0)
         err = enter(&opened, arena_out);
-        if (err) {
-            plait__open_leave(&opened);
-            plait__open_unmap(&opened);
-        }
-    }
     unlock_registry();
     return err;
 }

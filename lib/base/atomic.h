@@ -11,11 +11,9 @@ static inline uint32_t load_acquire(const uint32_t *p) { return __atomic_load_n(
 static inline uint32_t load_seqcst(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 static inline void store_relaxed(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline void store_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-static inline void store_seqcst(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 
 static inline uint32_t exchange_acquire(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_ACQUIRE); }
 static inline uint32_t exchange_release(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_RELEASE); }
-static inline uint32_t exchange_seqcst(uint32_t *p, uint32_t v) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
 
 static inline uint32_t add_relaxed(uint32_t *p, uint32_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 static inline uint32_t add_release(uint32_t *p, uint32_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELEASE); }
@@ -53,11 +51,9 @@ static inline void store64_release(uint64_t *p, uint64_t v) { __atomic_store_n(p
 static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 
 /* The same for pointers: `p` is the address of a pointer variable. */
-#define loadptr_relaxed(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define loadptr_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define storeptr_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-#define storeptr_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define storeptr_seqcst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define casptr_acqrel(p, expected, desired) \
     __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)

@@ -2,7 +2,7 @@
 /*
  * How it works
  *
- * A call takes its side's lock, makes one step (fifo.c), gives the lock back, and signals the other side. If the step finds the
+ * A call takes its side's lock, makes one step (steps.h), gives the lock back, and signals the other side. If the step finds the
  * queue full or empty, the call sleeps on the side's event count and tries again.
  *
  * No wake is lost: E3: the step's store of the cell's state comes before the release of the lock, an exchange, and that
@@ -22,13 +22,10 @@
 #include <plait/queue.h>
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "arena/member.h"
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/options.h"
 #include "queue/steps.h"
 #include "wait/waiting.h"
 
