@@ -4,8 +4,8 @@
  *
  * A thread takes part in an arena by owning the life word of a slot, a robust lock, until it ends (or the arena is closed
  * under it). The claim is one exchange of that word, which also says whose it is, so there is no moment at which a slot
- * is taken by nobody. A slot whose owner died is free again, once it stands in no condition's queue (its life word alone
- * says that it is dead; claiming it would bring the dead waiter back to life).
+ * is taken by nobody. A slot whose owner died is free again; what the dead had in its hands stays there under the old
+ * generation, until somebody sees to it (holds.c).
  *
  * Each thread keeps a list of its memberships, and in front of it a cache of the one used last. After a fork the child's
  * copies are void: the memberships are the parent's. They are recognised by the fork epoch and dropped without a
@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "arena/arena.h"
+#include "arena/holds.h"
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -47,6 +48,7 @@ static int key_error;
 
 static void leave(struct membership *m)
 {
+    plait__holds_leave(m->arena->base, m->slot);
     plait__robust_resign(&m->slot->life);
     plait__arena_member_left(m->arena);
     free(m);
@@ -169,6 +171,11 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
     return thread_is_dead(owner, start_time_in(slot, owner));
 }
 
+bool plait__slot_is_empty(const struct plait__slot *slot)
+{
+    return plait__robust_owner(&slot->life) == 0 || plait__slot_is_dead(slot);
+}
+
 /* Whoever looks through the table shall see this slot, from before it is claimed. */
 static void raise_high(struct plait__arena_header *h, uint32_t number)
 {
@@ -185,13 +192,14 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         bool was_dead;
 
         raise_high(h, i);
-        if (load64_acquire(&slot->cond) != 0 || plait__robust_claim(&slot->life, &was_dead) != 0)
+        plait__holds_retire(slot);
+        if (plait__robust_claim(&slot->life, &was_dead) != 0)
             continue;
-        if (load64_relaxed(&slot->cond) != 0) { /* it began to wait and died since we looked */
-            plait__robust_disown(&slot->life);
+        if (!plait__holds_are_sound(h, slot)) {
+            plait__robust_resign(&slot->life);
             continue;
         }
-        slot->generation++;
+        plait__holds_take_over(h, slot);
         slot->pid = (uint32_t)getpid();
         store64_relaxed(&slot->start_time, 0);
         if (h->flags & PLAIT__ARENA_NO_LISTS) {

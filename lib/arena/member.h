@@ -57,6 +57,9 @@ static inline int plait__member_of(const void *object, uint64_t arena_offset)
 /* Is the owner of the slot dead (killed or ended without leaving)? */
 bool plait__slot_is_dead(const struct plait__slot *slot);
 
+/* Is there no owner who lives: nobody yet, or one who has left or is dead? */
+bool plait__slot_is_empty(const struct plait__slot *slot);
+
 /* The calling thread leaves the arena, if it takes part. For the last close. */
 void plait__member_leave(const void *base);
 
