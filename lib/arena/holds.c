@@ -160,6 +160,13 @@ bool plait__hold_is_orphan(const struct plait__slot *slot, uint64_t name)
     return empty || plait__hold_generation_bits(load_acquire(&slot->generation)) != name - plait__hold_strip(name); /* E3 */
 }
 
+bool plait__hold_died(const struct plait__slot *slot, uint64_t name)
+{
+    bool died = plait__slot_is_dead(slot);
+
+    return died && plait__hold_generation_bits(load_acquire(&slot->generation)) == name - plait__hold_strip(name); /* E3 */
+}
+
 bool plait__holds_is_orphan(const struct plait__holds_walk *walk)
 {
     return plait__hold_is_orphan(walk->slot, walk->name);

@@ -132,8 +132,11 @@ struct plait__hold *plait__holds_next(struct plait__holds_walk *walk);
 /* Is the thread gone (dead, or it has left) that took the hold given last? Then nobody but buriers touches it. */
 bool plait__holds_is_orphan(const struct plait__holds_walk *walk);
 
-/* The same for any hold, if its slot is known. */
+/* The same for any hold whose slot is known. */
 bool plait__hold_is_orphan(const struct plait__slot *slot, uint64_t name);
+
+/* An orphan: is it known that its thread died rather than left? False when it is not known any more. */
+bool plait__hold_died(const struct plait__slot *slot, uint64_t name);
 
 /* Drop what the gone have left of an object that was at this place before. For an object's init. */
 void plait__holds_forget(struct plait__arena_header *h, uint64_t of);

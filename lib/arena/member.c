@@ -18,15 +18,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "arena/arena.h"
 #include "arena/holds.h"
+#include "arena/start_time.h"
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -90,56 +87,12 @@ static int prepare_thread(void)
     return pthread_setspecific(at_thread_end, &memberships) ? ENOMEM : 0;
 }
 
-/* Field 22 of /proc/TID/stat: when the thread was started, in clock ticks since boot; 0: there is none, or it is dead. */
-static uint64_t start_time_of(uint32_t tid, bool *known_out)
-{
-    char path[64], text[1024];
-    const char *p;
-    char state;
-    ssize_t n;
-    int fd;
-
-    *known_out = false;
-    snprintf(path, sizeof path, "/proc/%u/stat", tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        /* With hidepid a stranger's living thread is not there to see: only a signal finds nobody where nobody is. */
-        *known_out = errno == ENOENT && access("/proc/self/stat", R_OK) == 0 && kill((pid_t)tid, 0) != 0 &&
-                     errno == ESRCH;
-        return 0;
-    }
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) {
-        *known_out = n == 0 || errno == ESRCH;
-        return 0;
-    }
-    text[n] = 0;
-    p = strrchr(text, ')'); /* the name may hold anything */
-    if (!p || sscanf(p, ") %c", &state) != 1)
-        return 0;
-    *known_out = true;
-    if (state == 'Z' || state == 'X' || state == 'x')
-        return 0;
-    for (int field = 2; field < 22 && p; field++)
-        p = strchr(p + 1, ' ');
-    return p ? strtoull(p, NULL, 10) : 0;
-}
-
 /* When the slot's owner was started, if the slot says so: a new owner's TID comes before its time. */
 static uint64_t start_time_in(const struct plait__slot *slot, uint32_t tid)
 {
     uint64_t v = load64_relaxed(&slot->start_time);
 
     return (v & ((1u << PLAIT__TID_BITS) - 1)) == tid ? v >> PLAIT__TID_BITS : 0;
-}
-
-static bool thread_is_dead(uint32_t tid, uint64_t start_time)
-{
-    bool known;
-    uint64_t now = start_time_of(tid, &known);
-
-    return known && (now == 0 || (start_time && now != start_time));
 }
 
 bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
@@ -155,11 +108,11 @@ bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
 
         if (plait__robust_owner(&slot->life) != tid)
             continue;
-        if (!thread_is_dead(tid, start_time_in(slot, tid)))
+        if (!plait__thread_is_dead(tid, start_time_in(slot, tid)))
             return false;
         found = true;
     }
-    return found || thread_is_dead(tid, 0);
+    return found || plait__thread_is_dead(tid, 0);
 }
 
 bool plait__slot_is_dead(const struct plait__slot *slot)
@@ -168,7 +121,7 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
 
     if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || owner == 0)
         return plait__robust_owner_died(&slot->life);
-    return thread_is_dead(owner, start_time_in(slot, owner));
+    return plait__thread_is_dead(owner, start_time_in(slot, owner));
 }
 
 bool plait__slot_is_empty(const struct plait__slot *slot)
@@ -204,9 +157,8 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         store64_relaxed(&slot->start_time, 0);
         if (h->flags & PLAIT__ARENA_NO_LISTS) {
             uint32_t tid = plait__robust_tid();
-            bool known;
 
-            store64_relaxed(&slot->start_time, start_time_of(tid, &known) << PLAIT__TID_BITS | tid);
+            store64_relaxed(&slot->start_time, plait__start_time(tid) << PLAIT__TID_BITS | tid);
         }
         *slot_out = slot;
         return 0;

@@ -66,6 +66,7 @@ static struct shared {
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
     plait_sem_t sem;
+    plait_sem_t owned;
 } *shared;
 
 static plait_arena_t *arena;
@@ -196,6 +197,19 @@ static void use_sem(void)
     REQUIRE(plait_sem_release(&shared->sem, 1) == 0);
 }
 
+enum { OWNED_PERMITS = 4 };
+
+/* The killed take none along, so those who live always get some: in a second at the latest. */
+static void use_owned(void)
+{
+    unsigned count = 1 + (unsigned)rand_r(&my_seed) % (OWNED_PERMITS - 1);
+    int err = plait_sem_acquire(&shared->owned, count, plait_after(1.5));
+
+    REQUIRE(err == 0);
+    REQUIRE(plait_sem_value(&shared->owned) <= OWNED_PERMITS - count);
+    REQUIRE(plait_sem_release(&shared->owned, count) == 0);
+}
+
 static void use_memory(void)
 {
     size_t size = 1 + (unsigned)rand_r(&my_seed) % 900;
@@ -222,6 +236,7 @@ static void operate(unsigned operation)
     case 6: use_wait(); break;
     case 7: use_notify(); break;
     case 8: use_sem(); break;
+    case 9: use_owned(); break;
     default: use_memory(); break;
     }
 }
@@ -232,7 +247,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 10;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 11;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -374,7 +389,8 @@ static int make(void **state)
             return 1;
     }
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
-           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED);
+           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
+           plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED);
 }
 
 static int drop(void **state)
@@ -421,6 +437,8 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     assert_true(s.missing <= s.lost_gets);
     use_lock();
     assert_int_equal(me->fault, 0);
+    assert_int_equal(plait_sem_acquire(&shared->owned, OWNED_PERMITS, PLAIT_NOW), 0);
+    assert_int_equal(plait_sem_release(&shared->owned, OWNED_PERMITS), 0);
     if (plait_arena_check(arena, text, sizeof text))
         fail_msg("%s", text);
     assert_int_equal(plait_arena_usage(arena, &used_after, NULL, NULL), 0);

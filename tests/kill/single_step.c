@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 
 #include "arena/arena.h"
+#include "arena/holds.h"
 #include "arena/member.h"
+#include "arena/start_time.h"
 #include "wait/robust.h"
 
 /* Too short a wait makes a busy machine fail, too long a one a hang expensive. */
@@ -21,7 +23,7 @@ static plait_queue_t *queue;
 static struct world {
     plait_lock_t lock;
     plait_cond_t cond;
-    plait_sem_t sem;
+    plait_sem_t sem, owned;
     long a, b; /* guarded by lock; a == b */
     uint32_t broken;
 } *world;
@@ -197,6 +199,83 @@ static const char *sleeper_gets_permit(bool done)
     if (helper_end_by(PATIENCE) != 0)
         return "the sleeper did not get the permit";
     return plait_sem_value(&world->sem) <= 1 ? checked() : "a permit too many";
+}
+
+/* ---- Owned semaphore: whatever a dead process had, all permits are there for the next who asks ---- */
+
+enum { OWNED = 5 };
+
+static void fresh_owned(void)
+{
+    if (world->owned.owned && plait_sem_fini(&world->owned))
+        abort();
+    if (plait_sem_init(&world->owned, OWNED, PLAIT_SHARED | PLAIT_OWNED))
+        abort();
+    used_before = used();
+}
+
+/* Asking /proc who one is takes thousands of instructions, once. */
+static void know_myself(void)
+{
+    take_part();
+    if (plait__process_id() == 0)
+        _exit(3);
+}
+
+static void take_owned(void)
+{
+    step_page->out = plait_sem_acquire(&world->owned, 2, PLAIT_FOREVER);
+}
+
+static void have_owned(void)
+{
+    if (plait_sem_acquire(&world->owned, OWNED, PLAIT_NOW))
+        _exit(3);
+}
+
+static void give_owned(void)
+{
+    step_page->out = plait_sem_release(&world->owned, 3);
+}
+
+static const char *all_permits_are_back(bool done)
+{
+    if (plait_sem_acquire(&world->owned, OWNED, PLAIT_NOW))
+        return "permits are lost";
+    if (plait_sem_acquire(&world->owned, 1, PLAIT_NOW) != ETIMEDOUT)
+        return "a permit too many";
+    if (plait_sem_release(&world->owned, OWNED) || plait_sem_value(&world->owned) != OWNED)
+        return "they cannot be given back";
+    return used() == used_before ? checked() : "memory is lost";
+}
+
+static int owned_helper(void *unused)
+{
+    return plait_sem_acquire(&world->owned, 2, plait_after(PATIENCE));
+}
+
+static const char *sleeper_gets_owned(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get its permits" : all_permits_are_back(done);
+}
+
+/* Dies with two permits and the guard, having changed the value. */
+static int die_in_guard(void *unused)
+{
+    plait_lock_t *guard = plait__place_memory(arena->base, world->owned.owned);
+
+    if (plait_sem_acquire(&world->owned, 2, PLAIT_NOW) == 0 && plait_lock_acquire(guard, PLAIT_NOW) == 0) {
+        world->owned.word -= 1;
+        kill(getpid(), SIGKILL);
+    }
+    return 1;
+}
+
+static void owned_of_a_dead_guard(void)
+{
+    fresh_owned();
+    if (child_run(die_in_guard, NULL) != CHILD_SIGNALLED + SIGKILL)
+        abort();
 }
 
 /* ---- Queue ---- */
@@ -481,6 +560,66 @@ static const char *sleeper_is_notified(bool done)
     return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
 }
 
+/* A waiter has died, and somebody else with the guard in hand: chain and counters say nothing. */
+static int die_in_cond_guard(void *unused)
+{
+    if (plait_lock_acquire(&world->cond.guard, PLAIT_NOW) == 0) {
+        world->cond.head = world->cond.tail = 0;
+        world->cond.notified = 17;
+        kill(getpid(), SIGKILL);
+    }
+    return 1;
+}
+
+static void cond_of_a_dead_guard(void)
+{
+    pid_t waiter;
+
+    fresh_cond();
+    waiter = child_start(cond_helper, NULL);
+    if (!await_sleep(waiter))
+        abort();
+    child_kill(waiter);
+    if (child_run(die_in_cond_guard, NULL) != CHILD_SIGNALLED + SIGKILL)
+        abort();
+}
+
+/* ---- Holds ---- */
+
+static void take_holds_of_other(void)
+{
+    struct plait__slot *self;
+    struct plait__hold *hold;
+
+    if (plait__member(other->base, &self))
+        _exit(3);
+    for (int i = 0; i <= PLAIT__HOLDS_IN_ROW; i++)
+        if (plait__hold_take(other->base, self, plait__hold_of(4096, PLAIT__HOLD_COUNT), &(struct plait__hold){ 0 }, &hold))
+            _exit(4);
+}
+
+/* Some are there, as orphans, and a row that is whole, or none. The next owner of the slot takes as many. */
+static const char *holds_are_orphans_or_not(bool done)
+{
+    static char text[200];
+    struct plait__holds_walk walk = plait__holds_of(other->base, plait__hold_of(4096, PLAIT__HOLD_COUNT));
+    int count = 0;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    while (plait__holds_next(&walk)) {
+        count++;
+        if (!plait__holds_is_orphan(&walk))
+            return "a hold of the living";
+    }
+    if (count > PLAIT__HOLDS_IN_ROW + 1 || (done && count <= PLAIT__HOLDS_IN_ROW))
+        return "too many or too few holds";
+    plait__holds_forget(other->base, plait__hold_of(4096, PLAIT__HOLD_COUNT));
+    take_holds_of_other();
+    plait__member_leave(other->base);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
 /* ---- Arena ---- */
 
 static void *block;
@@ -754,6 +893,10 @@ static const struct step_op ops[] = {
     { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
     { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
     { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
+    { "owned sem acquire", fresh_owned, know_myself, take_owned, NULL, all_permits_are_back, false },
+    { "owned sem release", fresh_owned, have_owned, give_owned, NULL, all_permits_are_back, false },
+    { "owned sem release, with a sleeper", fresh_owned, have_owned, give_owned, owned_helper, sleeper_gets_owned, false },
+    { "owned sem repair", owned_of_a_dead_guard, know_myself, take_owned, NULL, all_permits_are_back, false },
     { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper,
@@ -769,6 +912,9 @@ static const struct step_op ops[] = {
       NULL, item_is_got_or_not, false },
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "cond repair", cond_of_a_dead_guard, take_part, notify_one, NULL, cond_is_left, false },
+    { "holds, more than a row", fresh_other, take_part_in_other, take_holds_of_other, NULL,
+      holds_are_orphans_or_not, false },
     { "arena alloc, from a free list", with_free_block, take_part, alloc_700,
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
