@@ -53,7 +53,7 @@ struct bench_metric {
 };
 
 /* The tables, each ended by a metric without a name. */
-extern const struct bench_metric bench_locks[], bench_sems[], bench_events[], bench_arenas[], bench_queues[],
+extern const struct bench_metric bench_locks[], bench_sems[], bench_barriers[], bench_events[], bench_arenas[], bench_queues[],
     bench_pools[];
 
 /* The monotonic clock, in seconds. */

@@ -13,6 +13,7 @@
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>
+#include <plait/barrier.h>
 #include <plait/arena.h>
 #include <plait/queue.h>
 #include <plait/init.h>

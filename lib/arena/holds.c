@@ -179,7 +179,16 @@ void plait__holds_forget(struct plait__arena_header *h, uint64_t of)
 
     while ((hold = plait__holds_next(&walk)))
         if (plait__holds_is_orphan(&walk))
-            plait__hold_drop(hold);
+            plait__holds_bury(&walk, hold);
+}
+
+void plait__holds_end(struct plait__arena_header *h, uint64_t of)
+{
+    struct plait__holds_walk walk = plait__holds_of(h, of);
+    struct plait__hold *hold;
+
+    while ((hold = plait__holds_next(&walk)))
+        plait__hold_drop(hold);
 }
 
 void plait__holds_leave(struct plait__arena_header *h, struct plait__slot *self)

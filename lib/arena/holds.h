@@ -70,8 +70,8 @@ static inline struct plait__hold *plait__hold_take_in(struct plait__hold_row *ro
         if (load64_acquire(&hold->name) == 0) { /* E1: who dropped it was another, perhaps */
             if (__builtin_expect(load_relaxed(&row->used) <= i, 0))
                 plait__hold_raise_used(row, i + 1);
-            hold->next = contents->next;
-            hold->number = contents->number;
+            store64_relaxed(&hold->next, contents->next);     /* who walks may look at what this hold was before */
+            store64_relaxed(&hold->number, contents->number);
             store_relaxed(&hold->state, contents->state);
             store_relaxed(&hold->count, contents->count);
             store64_release(&hold->name, name); /* E1 */
@@ -135,11 +135,22 @@ bool plait__holds_is_orphan(const struct plait__holds_walk *walk);
 /* The same for any hold whose slot is known. */
 bool plait__hold_is_orphan(const struct plait__slot *slot, uint64_t name);
 
+/* Drop the orphan given last, where no guard keeps others from doing so, and its slot's next owner from taking it again. */
+static inline void plait__holds_bury(const struct plait__holds_walk *walk, struct plait__hold *hold)
+{
+    uint64_t name = walk->name;
+
+    cas64_acqrel(&hold->name, &name, 0);
+}
+
 /* An orphan: is it known that its thread died rather than left? False when it is not known any more. */
 bool plait__hold_died(const struct plait__slot *slot, uint64_t name);
 
 /* Drop what the gone have left of an object that was at this place before. For an object's init. */
 void plait__holds_forget(struct plait__arena_header *h, uint64_t of);
+
+/* Drop all holds of an object that ends: nobody is in a call of it. */
+void plait__holds_end(struct plait__arena_header *h, uint64_t of);
 
 /*
  * For member.c: the calling thread leaves in order; it is about to claim a slot that may be empty (others may be, too); it has

@@ -50,6 +50,11 @@ static inline void store64_relaxed(uint64_t *p, uint64_t v) { __atomic_store_n(p
 static inline void store64_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 
+static inline bool cas64_acqrel(uint64_t *p, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
 /* The same for pointers: `p` is the address of a pointer variable. */
 #define loadptr_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
