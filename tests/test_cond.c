@@ -581,11 +581,13 @@ static int handler_result = -1;
 
 static void wait_in_handler(int number)
 {
+    int saved = errno;
     int err = plait_lock_acquire(&handler_scene->lock, PLAIT_FOREVER);
 
     if (err == 0)
         err = plait_cond_wait(&handler_scene->cond, &handler_scene->lock, plait_after(0.002));
     plait_lock_release(&handler_scene->lock);
+    errno = saved;
     __atomic_store_n(&handler_result, err, __ATOMIC_RELEASE);
 }
 
@@ -600,7 +602,7 @@ static void cond_waits_nest(void **state)
     w = add_waiter(stage, scene, wait_for_a_notification);
     assert_true(worker_sleeps(w, 0));
     for (int i = 0; i < 3; i++) {
-        handler_result = -1;
+        __atomic_store_n(&handler_result, -1, __ATOMIC_RELAXED);
         pthread_kill(w->thread, SIGUSR1);
         assert_true(EVENTUALLY(__atomic_load_n(&handler_result, __ATOMIC_ACQUIRE) == ETIMEDOUT));
         assert_int_equal(done(scene), 0);

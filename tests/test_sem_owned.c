@@ -50,9 +50,11 @@ static uint32_t done(struct scene *scene)
 static void acquire(struct worker *self)
 {
     struct scene *scene = self->with;
+    uint32_t wanted = scene->wanted; /* the test changes them for the next */
+    plait_time_t deadline = scene->deadline;
 
     worker_says(self, 1);
-    self->result = plait_sem_acquire(&scene->sem, scene->wanted, scene->deadline);
+    self->result = plait_sem_acquire(&scene->sem, wanted, deadline);
     __atomic_fetch_add(&scene->done, 1, __ATOMIC_RELEASE);
 }
 
@@ -66,10 +68,11 @@ static void acquire_bound(struct worker *self)
 static void acquire_and_stay(struct worker *self)
 {
     struct scene *scene = self->with;
+    plait_time_t deadline = scene->deadline;
 
     self->result = plait_sem_acquire(&scene->sem, scene->wanted, PLAIT_FOREVER);
     worker_says(self, 1);
-    plait_sleep_until(scene->deadline);
+    plait_sleep_until(deadline);
 }
 
 static void acquire_and_release(struct worker *self)

@@ -37,7 +37,7 @@ PLAIT_BEGIN_DECLS
  * plait_barrier_reset, and, with PLAIT_SHARED in an arena, when a party dies: one that waits, or one that has
  * waited since the last reset and is killed before it comes again. Those who wait notice in less than a second.
  * (A caller that is killed before its first wait is not known to be a party: only a deadline helps the others.) A thread that
- * ends in order, or leaves the arena, is no death; _exit and exec are.
+ * ends in order, also by exit, or leaves the arena, is no death; _exit and exec are.
  *
  * It may be ended and freed when all who wait have returned; the return of one does not say that. abort is
  * async-signal-safe, as are the predicates. After fork, a child may use shared ones, and is a party of its own.
@@ -95,7 +95,7 @@ PLAIT_API int plait_barrier_wait_then(plait_barrier_t *barrier, int (*action)(vo
 /* Break it: all who wait, and all who come, get EPIPE. Always 0. */
 PLAIT_API int plait_barrier_abort(plait_barrier_t *barrier);
 
-/* Make it whole and empty, and forget the known parties; who waits gets EPIPE. Always 0. */
+/* Make it whole and empty, and forget the known parties; who waits, or comes in that moment, gets EPIPE. Always 0. */
 PLAIT_API int plait_barrier_reset(plait_barrier_t *barrier);
 
 /* Is it broken? How many wait? True only for the instant of the look. */

@@ -9,8 +9,8 @@
  *
  * Each thread keeps a list of its memberships, and in front of it a cache of the one used last. After a fork the child's
  * copies are void: the memberships are the parent's. They are recognised by the fork epoch and dropped without a
- * touch. At the end of the thread a destructor leaves all arenas; a thread that uses a shared object in a later
- * destructor joins again and leaves again.
+ * touch. At the end of the thread a destructor leaves all arenas, and another does at the end of the
+ * process for the thread that calls exit; who uses a shared object in a later destructor joins again and leaves again.
  *
  * The number of members keeps a closed arena mapped, because the life words are in the threads' robust lists.
  */
@@ -63,6 +63,12 @@ static void leave_all(void *unused)
         memberships = m->next;
         leave(m);
     }
+}
+
+/* exit() runs no destructors of threads, but its caller ends in order. */
+static __attribute__((destructor)) void leave_at_exit(void)
+{
+    leave_all(NULL);
 }
 
 static void make_key(void)

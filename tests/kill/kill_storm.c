@@ -50,6 +50,7 @@ static struct record {
     struct worker_page workers[WORKERS];
     uint32_t next_item;      /* atomic */
     uint32_t stop;           /* atomic: workers end when they see it */
+    uint32_t passed[2];      /* atomic: how often each index of the barrier was given */
     unsigned char items[ITEMS_MAX];
 } *record;
 
@@ -67,6 +68,7 @@ static struct shared {
     int stock;       /* guarded by stock_lock */
     plait_sem_t sem;
     plait_sem_t owned;
+    plait_barrier_t barrier;
 } *shared;
 
 static plait_arena_t *arena;
@@ -210,6 +212,19 @@ static void use_owned(void)
     REQUIRE(plait_sem_release(&shared->owned, count) == 0);
 }
 
+/* Two of those who live and come at one time pass; a death breaks it, and whoever sees that makes it whole. */
+static void use_barrier(void)
+{
+    unsigned index = 2;
+    int err = plait_barrier_wait(&shared->barrier, &index, plait_after(0.0005));
+
+    REQUIRE(err == 0 ? index < 2 : err == ETIMEDOUT || err == EPIPE || err == EOWNERDEAD);
+    if (err == 0)
+        __atomic_fetch_add(&record->passed[index], 1, __ATOMIC_RELAXED);
+    else
+        REQUIRE(plait_barrier_reset(&shared->barrier) == 0);
+}
+
 static void use_memory(void)
 {
     size_t size = 1 + (unsigned)rand_r(&my_seed) % 900;
@@ -237,6 +252,7 @@ static void operate(unsigned operation)
     case 7: use_notify(); break;
     case 8: use_sem(); break;
     case 9: use_owned(); break;
+    case 10: use_barrier(); break;
     default: use_memory(); break;
     }
 }
@@ -247,7 +263,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 11;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 12;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -390,7 +406,8 @@ static int make(void **state)
     }
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
            plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
-           plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED);
+           plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED) ||
+           plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED);
 }
 
 static int drop(void **state)
@@ -435,6 +452,12 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     assert_int_equal(s.twice, 0);
     assert_int_equal(s.invented, 0);
     assert_true(s.missing <= s.lost_gets);
+    print_message("barrier: index 0 %u times, 1 %u times\n", record->passed[0], record->passed[1]);
+    assert_true(record->passed[0] > 0);
+    assert_true(labs((long)record->passed[0] - (long)record->passed[1]) <= (long)kills);
+    plait_barrier_reset(&shared->barrier);
+    assert_int_equal(plait_barrier_wait(&shared->barrier, NULL, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_barrier_fini(&shared->barrier), 0);
     use_lock();
     assert_int_equal(me->fault, 0);
     assert_int_equal(plait_sem_acquire(&shared->owned, OWNED_PERMITS, PLAIT_NOW), 0);

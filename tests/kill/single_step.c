@@ -24,6 +24,7 @@ static struct world {
     plait_lock_t lock;
     plait_cond_t cond;
     plait_sem_t sem, owned;
+    plait_barrier_t barrier;
     long a, b; /* guarded by lock; a == b */
     uint32_t broken;
 } *world;
@@ -584,6 +585,100 @@ static void cond_of_a_dead_guard(void)
         abort();
 }
 
+/* ---- Barrier of two: the child, which is known as a party, and the helper or the test ---- */
+
+static void fresh_barrier(void)
+{
+    plait_barrier_fini(&world->barrier);
+    if (plait_barrier_init(&world->barrier, 2, PLAIT_SHARED))
+        abort();
+    used_before = used();
+}
+
+static void be_a_party(void)
+{
+    if (plait_barrier_wait(&world->barrier, NULL, PLAIT_NOW) != ETIMEDOUT)
+        _exit(3);
+}
+
+static void pass_barrier(void)
+{
+    step_page->out = plait_barrier_wait(&world->barrier, NULL, PLAIT_FOREVER);
+}
+
+static int count_a(void *unused)
+{
+    world->a++;
+    return 0;
+}
+
+static void pass_barrier_with_action(void)
+{
+    step_page->out = plait_barrier_wait_then(&world->barrier, count_a, NULL, NULL, PLAIT_FOREVER);
+}
+
+static void pass_barrier_in_vain(void)
+{
+    step_page->out = plait_barrier_wait(&world->barrier, NULL, plait_after(0.001));
+}
+
+static void reset_barrier(void)
+{
+    plait_barrier_reset(&world->barrier);
+}
+
+static void abort_barrier(void)
+{
+    plait_barrier_abort(&world->barrier);
+}
+
+static int barrier_helper(void *unused)
+{
+    return plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+}
+
+/* After a reset it is whole, the dead do not count, and nothing of them is left. */
+static const char *barrier_is_whole_again(void)
+{
+    world->b = world->a;
+    if (plait_barrier_reset(&world->barrier) || plait_barrier_waiting(&world->barrier) != 0)
+        return "the reset failed";
+    if (plait_barrier_wait(&world->barrier, NULL, PLAIT_NOW) != ETIMEDOUT)
+        return "it is broken after a reset, or the dead counts";
+    if (plait_barrier_fini(&world->barrier))
+        return "somebody still waits";
+    return used() == used_before ? checked() : "memory is lost";
+}
+
+static const char *party_passes_or_is_told(bool done)
+{
+    int err = helper_end_by(PATIENCE);
+
+    if (err != 0 && (err != EOWNERDEAD || done))
+        return "the other party did not pass, or was not told why";
+    return barrier_is_whole_again();
+}
+
+static const char *barrier_breaks(bool done)
+{
+    int err = plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+
+    if (err == 0) /* it had arrived, and was killed then */
+        err = plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+    if (err != EOWNERDEAD && err != EPIPE)
+        return "the death was not told";
+    return barrier_is_whole_again();
+}
+
+static const char *parties_are_let_go(bool done)
+{
+    if (!done)
+        plait_barrier_abort(&world->barrier);
+    if (helper_end_by(PATIENCE) == ETIMEDOUT)
+        return "who waited was not let go";
+    return barrier_is_whole_again();
+}
+
 /* ---- Holds ---- */
 
 static void take_holds_of_other(void)
@@ -913,6 +1008,15 @@ static const struct step_op ops[] = {
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
     { "cond repair", cond_of_a_dead_guard, take_part, notify_one, NULL, cond_is_left, false },
+    { "barrier wait, as the last", fresh_barrier, be_a_party, pass_barrier, barrier_helper,
+      party_passes_or_is_told, false },
+    { "barrier wait, as the last, with an action", fresh_barrier, be_a_party, pass_barrier_with_action, barrier_helper,
+      party_passes_or_is_told, false },
+    { "barrier wait, in vain", fresh_barrier, be_a_party, pass_barrier_in_vain, NULL, barrier_breaks, false },
+    { "barrier abort, with a sleeper", fresh_barrier, be_a_party, abort_barrier, barrier_helper,
+      parties_are_let_go, false },
+    { "barrier reset, with a sleeper", fresh_barrier, be_a_party, reset_barrier, barrier_helper,
+      parties_are_let_go, false },
     { "holds, more than a row", fresh_other, take_part_in_other, take_holds_of_other, NULL,
       holds_are_orphans_or_not, false },
     { "arena alloc, from a free list", with_free_block, take_part, alloc_700,
