@@ -11,6 +11,7 @@
 
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
+    PLAIT__LOCK_RECURSIVE = 1u << 29, /* a plait_rlock_t begins with it */
     PLAIT__LOCK_NO_LIST = 1u << 30 /* no robust lists here: owners are watched by their start time */
 };
 
