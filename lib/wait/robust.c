@@ -60,6 +60,7 @@
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/spin.h"
 #include "wait/waiting.h"
 
 enum {
@@ -313,6 +314,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     bool spun = false;
     int err = 0;
 
@@ -327,6 +329,8 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
         if (!(v & FUTEX_TID_MASK)) {
             if (!cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
                 continue;
+            if (!spun)
+                plait__spin_paid(&spin);
             if (!(v & FUTEX_OWNER_DIED))
                 return 0;
             __tsan_acquire(&deaths);
@@ -334,11 +338,10 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
         }
         if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
             return EDEADLK;
-        if (!spun && deadline > PLAIT_NOW) {
+        if (!spun && !plait__spin_pause(&spin))
             spun = true;
-            if (plait__spin(word, v))
-                continue;
-        }
+        if (!spun)
+            continue;
         if (err) {
             if (waiters)
                 pass_wake_on(word);
