@@ -68,7 +68,8 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  *   EOWNERDEAD       the caller holds it, and its last holder died (shared); wins over ETIMEDOUT
  *   ETIMEDOUT        not acquired by the deadline; with PLAIT_NOW: held by somebody
  *   ECANCELED        the caller's cancel token was set before the lock became free
- *   EDEADLK          the caller holds it already (shared; a private one waits)
+ *   EDEADLK          the caller holds it already, or a fiber of its thread does that cannot run meanwhile, as the caller is
+ *                    no fiber (shared; a private one waits)
  *   ENOTRECOVERABLE  a dead holder's lock was released without plait_lock_consistent (shared)
  *   EOVERFLOW        the caller holds 1,900 shared locks: the kernel watches over no more (shared)
  *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)

@@ -34,7 +34,7 @@
 #include "wait/caller.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
-#include "wait/waiting.h"
+#include "wait/spin.h"
 
 #define WANTED ((uintptr_t)1)
 #define DEPTH_MAX (UINT32_MAX - 1)
@@ -144,11 +144,19 @@ static bool make_wanted(plait_rlock_t *rlock, uintptr_t *v)
     return false;
 }
 
-static bool spin_for_it(plait_rlock_t *rlock, void *self)
+static bool spin_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
 {
-    uintptr_t v = look(rlock);
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
 
-    return plait__spin(word_of(rlock), (uint32_t)v) && (v = look(rlock), take(rlock, &v, (uintptr_t)self));
+    while (plait__spin_pause(&spin)) {
+        uintptr_t v = look(rlock);
+
+        if (take(rlock, &v, (uintptr_t)self)) {
+            plait__spin_paid(&spin);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Also the way out for who gives up: it is WANTED, or the caller has it after all. */
@@ -180,7 +188,7 @@ static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
         return go_deeper(rlock);
     if (deadline <= PLAIT_NOW)
         return plait_wait(word_of(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    return spin_for_it(rlock, self) ? 0 : sleep_for_it(rlock, self, deadline);
+    return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, self, deadline);
 }
 
 static int release_private(plait_rlock_t *rlock)
