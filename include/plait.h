@@ -10,6 +10,7 @@
 #include <plait/wait.h>
 #include <plait/cancel.h>
 #include <plait/lock.h>
+#include <plait/rlock.h>
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>

@@ -31,7 +31,7 @@ PLAIT_BEGIN_DECLS
  * released with one atomic operation each, inlined. It has no owner: any thread may release it. It is not
  * recursive: acquiring it twice waits for ever (or until the deadline).
  *
- * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it. If that thread dies - at any
+ * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it, or in a fiber by that fiber. If that thread dies - at any
  * instruction, also by SIGKILL, also with the whole process - the next to acquire it gets EOWNERDEAD and
  * HOLDS the lock: it looks after the guarded data, calls plait_lock_consistent and goes on. If it releases the lock
  * without that call, the lock is not recoverable: this and every later acquire answers ENOTRECOVERABLE.
@@ -49,7 +49,7 @@ typedef struct plait_lock {
     uint32_t state;        /* atomic: private: free, held, held and wanted; shared: a constant */
     uint32_t mode;         /* const after init: flags */
     uint32_t robust[3];    /* atomic: shared: the owner's word lies in here, where this libc wants it */
-    uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable */
+    uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable, which fiber */
     uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
     void *prev;            /* owner only: shared: neighbours in the owner's robust list */
     void *next;            /* owner only */
@@ -70,7 +70,8 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  *   EOWNERDEAD       the caller holds it, and its last holder died (shared); wins over ETIMEDOUT
  *   ETIMEDOUT        not acquired by the deadline; with PLAIT_NOW: held by somebody
  *   ECANCELED        the caller's cancel token was set before the lock became free
- *   EDEADLK          the caller holds it already (shared; a private one waits)
+ *   EDEADLK          the caller holds it already, or a fiber of its thread does that cannot run meanwhile, as the caller is
+ *                    no fiber (shared; a private one waits)
  *   ENOTRECOVERABLE  a dead holder's lock was released without plait_lock_consistent (shared)
  *   EOVERFLOW        the caller holds 1,900 shared locks: the kernel watches over no more (shared)
  *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)

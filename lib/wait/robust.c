@@ -30,6 +30,10 @@
  * the next if there is none. Whatever else may go wrong with a dying peer on older kernels is healed by the
  * slices in which sleepers look again.
  *
+ * Two fibers of one thread have the same TID, and so has the thread itself: which of them holds the lock stands in `fault`,
+ * written after the word has been taken and cleared before it is given. Who finds its own TID there runs on the owner's
+ * thread, so it reads the number in program order.
+ *
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
@@ -53,6 +57,7 @@
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "base/tsan.h"
+#include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/spin.h"
@@ -63,7 +68,8 @@ enum {
     LAYOUT_GLIBC = -32,
     LAYOUT_MUSL = -28,
     MUSL_TYPE_SHARED = 128,
-    WAITERS = (int)FUTEX_WAITERS
+    WAITERS = (int)FUTEX_WAITERS,
+    FAULTS = PLAIT__FAULT_INCONSISTENT | PLAIT__FAULT_NOT_RECOVERABLE
 };
 
 _Static_assert(offsetof(plait_lock_t, next) == 40 && offsetof(plait_lock_t, prev) == 32, "glibc's mutex at 8");
@@ -179,6 +185,12 @@ static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
     return &l->robust[s->word_at];
 }
 
+/* Of what the caller's thread holds: is it held by the caller, be that a fiber or the thread itself? */
+static inline bool is_this_fibers(const plait_lock_t *lock)
+{
+    return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
+}
+
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
 {
     *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
@@ -287,6 +299,15 @@ static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uin
     return err;
 }
 
+/*
+ * The caller's thread holds it. Has the caller itself? Without a hook no other fiber of this thread will run before
+ * the caller goes on.
+ */
+static bool is_deadlock(const plait_lock_t *lock)
+{
+    return is_this_fibers(lock) || !plait__wait_is_hooked();
+}
+
 static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t *word = word_of(lock, s);
@@ -315,7 +336,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid)
+        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
             return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
@@ -335,8 +356,16 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     }
 }
 
-static __attribute__((noinline)) int refuse(plait_lock_t *lock)
+/* The lock is the caller's, acquired with `err`: say which fiber has it, unless it cannot be held any more. */
+static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 {
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+
+    if (err == EOWNERDEAD)
+        fault |= PLAIT__FAULT_INCONSISTENT;
+    store_relaxed(&lock->fault, fault | plait__fiber_number << PLAIT__FAULT_FIBER_SHIFT);
+    if (!(fault & PLAIT__FAULT_NOT_RECOVERABLE))
+        return err;
     plait__robust_release(lock);
     return ENOTRECOVERABLE;
 }
@@ -352,13 +381,7 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
         s->held++;
     }
     unannounce(s, saved);
-    if (err != 0 && err != EOWNERDEAD)
-        return err;
-    if (err == EOWNERDEAD)
-        store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
-    if (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE)
-        return refuse(lock);
-    return err;
+    return err == 0 || err == EOWNERDEAD ? take_over(lock, err) : err;
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
@@ -396,8 +419,8 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     s->held++;
     compiler_barrier();
     head->pending = saved;
-    if (__builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0))
-        return refuse(lock);
+    if (__builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
+        return take_over(lock, 0);
     return 0;
 }
 
@@ -409,20 +432,16 @@ static __attribute__((noinline)) int wake_announced(struct self *s, uint32_t *wo
     return 0;
 }
 
-static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+/* Release what the caller's thread holds. */
+static int give(struct self *s, plait_lock_t *lock)
 {
-    struct self *s = me();
     uint32_t *word = word_of(lock, s);
-    unsigned count = 1;
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+    unsigned count = fault ? UINT_MAX : 1;
     uint32_t v;
     void *saved;
 
-    if ((load_relaxed(word) & FUTEX_TID_MASK) != s->tid)
-        return EPERM;
-    if (lock->fault != 0) {
-        store_relaxed(&lock->fault, PLAIT__FAULT_NOT_RECOVERABLE);
-        count = UINT_MAX;
-    }
+    store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
@@ -435,6 +454,11 @@ static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
     return 0;
 }
 
+static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+{
+    return plait__robust_is_mine(lock) ? give(me(), lock) : EPERM;
+}
+
 int plait__robust_release(plait_lock_t *lock)
 {
     struct self *s = &self;
@@ -443,7 +467,7 @@ int plait__robust_release(plait_lock_t *lock)
     uint32_t v;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(load_relaxed(&lock->fault) != 0, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
         return release_anyhow(lock);
     word = word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
@@ -467,7 +491,7 @@ int plait__robust_consistent(plait_lock_t *lock)
         return EPERM;
     if (!(lock->fault & PLAIT__FAULT_INCONSISTENT))
         return EINVAL;
-    store_relaxed(&lock->fault, 0);
+    store_relaxed(&lock->fault, lock->fault & ~(uint32_t)FAULTS);
     return 0;
 }
 
@@ -480,7 +504,7 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
 {
     const struct self *s = me();
 
-    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid;
+    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
@@ -510,8 +534,10 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
 
 void plait__robust_resign(plait_lock_t *life)
 {
-    me()->held++; /* release counts one down, claim has counted none up */
-    plait__robust_release(life);
+    struct self *s = me();
+
+    s->held++; /* give counts one down, claim has counted none up */
+    give(s, life);
 }
 
 void plait__robust_disown(plait_lock_t *life)
