@@ -88,10 +88,30 @@ static void lock_is_not_kept_from_the_modest(void **state)
     assert_int_equal(plait_lock_fini(&s->lock), 0);
 }
 
+/* What one who was killed while it starved leaves behind (wait/robust.c). */
+static void lock_forgets_one_that_starved_and_was_killed(void **state)
+{
+    struct stage *stage = *state;
+    plait_lock_t *lock = stage_alloc(stage, sizeof *lock);
+
+    assert_non_null(lock);
+    assert_int_equal(plait_lock_init(lock, stage->flags), 0);
+    lock->robust[2] = 1;
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_NOW), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(lock->robust[2], 1);
+    assert_int_equal(plait_lock_acquire(lock, plait_after(1e-3)), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(lock->robust[2], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         EVERYWHERE(lock_is_not_kept_from_the_modest),
+        SHARED(lock_forgets_one_that_starved_and_was_killed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

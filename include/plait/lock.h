@@ -37,8 +37,8 @@ PLAIT_BEGIN_DECLS
  * without that call, the lock is not recoverable: this and every later acquire answers ENOTRECOVERABLE.
  *
  * Fairness: whoever comes first to a free lock gets it (barging), which keeps the lock with the CPU that has it and is fast.
- * Sleepers are woken in the order in which they came to sleep; one that was woken in vain for 5 ms is owed the lock: from then
- * on it is handed from sleeper to sleeper, past those who come new, until that one has it (private). So a wait is
+ * Sleepers are woken in the order in which they came to sleep; one that was woken in vain after 5 ms is owed the lock: from then
+ * on it is handed from sleeper to sleeper, past those who come new, until that one has it. So a wait is
  * bounded by the number of sleepers, not by how eager others are; only a try (PLAIT_NOW) may still go first.
  *
  * After a release the lock's memory may be freed by whoever acquires the lock next, even before the release has returned.

@@ -34,6 +34,10 @@
  * written after the word has been taken and cleared before it is given. Who finds its own TID there runs on the owner's
  * thread, so it reads the number in program order.
  *
+ * Fairness. The word is the kernel's, so it cannot be handed over; instead a sleeper that is woken in vain after PATIENCE sets the
+ * word `owed`. Those who come new see it and let those who sleep go first, who are woken in the order in which they came,
+ * until the starving one has the lock and clears the word. If it is killed before that, the first to wait for GRACE clears it.
+ *
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
@@ -54,6 +58,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "base/tsan.h"
@@ -62,6 +67,9 @@
 #include "wait/membership.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
@@ -191,6 +199,12 @@ static inline bool is_this_fibers(const plait_lock_t *lock)
     return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
 }
 
+/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
+static inline uint32_t *owed_of(plait_lock_t *lock)
+{
+    return &lock->robust[2];
+}
+
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
 {
     *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
@@ -308,8 +322,26 @@ static bool is_deadlock(const plait_lock_t *lock)
     return is_this_fibers(lock) || !plait__wait_is_hooked();
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+/* A starving one has the lock, or gives up: others may go first again. */
+static void be_served(plait_lock_t *lock)
 {
+    store_relaxed(owed_of(lock), 0);
+    plait_wake(owed_of(lock), UINT_MAX, PLAIT_SHARED);
+}
+
+/* Somebody starves: those who come new let those who sleep go first, for as long as a living one can take. */
+static void let_pass(plait_lock_t *lock, plait_time_t deadline)
+{
+    plait_time_t until = plait_now() + GRACE;
+
+    if (plait_wait(owed_of(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
+        be_served(lock); /* it was killed, or stopped */
+}
+
+/* *starving: the caller has told so, and must be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, bool *starving)
+{
+    plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
@@ -351,9 +383,25 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
+        if (starves_at == PLAIT_FOREVER)
+            starves_at = plait_now() + PATIENCE;
         err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
+        if (!*starving && plait_now() > starves_at) {
+            *starving = true;
+            store_relaxed(owed_of(lock), 1);
+        }
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
+}
+
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+{
+    bool starving = false;
+    int err = contend(s, saved, lock, deadline, &starving);
+
+    if (starving)
+        be_served(lock);
+    return err;
 }
 
 /* The lock is the caller's, acquired with `err`: say which fiber has it, unless it cannot be held any more. */
@@ -391,6 +439,8 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
+    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+        let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock));
 }
 
@@ -408,7 +458,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
         return acquire_anyhow(lock, deadline);
     saved = head->pending;
     head->pending = &lock->next;
