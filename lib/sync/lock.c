@@ -35,6 +35,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
@@ -109,6 +110,23 @@ static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
         err = plait_wait(&lock->state, WANTED, 0, deadline);
         v = load_relaxed(&lock->state);
     }
+}
+
+int plait__lock_acquire_moved(plait_lock_t *lock)
+{
+    return sleep_for_it(lock, PLAIT_FOREVER);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__lock_adopt(plait_lock_t *lock)
+{
+    uint32_t v = load_seqcst(&lock->state);
+
+    while (v == HELD)
+        if (cas_relaxed(&lock->state, &v, WANTED))
+            return;
+    if (v == FREE)
+        plait_wake(&lock->state, 1, 0);
 }
 
 static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_time_t deadline)

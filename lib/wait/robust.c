@@ -308,11 +308,11 @@ static bool is_deadlock(const plait_lock_t *lock)
     return is_this_fibers(lock) || !plait__wait_is_hooked();
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. */
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
-    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
     struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     bool spun = false;
@@ -372,9 +372,9 @@ static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 
 /* The rest of an acquire that is announced and did not find the word free. */
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved)
+                                                       void *saved, uint32_t waiters)
 {
-    int err = acquire_contended(s, &saved, lock, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
@@ -385,13 +385,13 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
-static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     struct self *s = me();
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
-    return acquire_announced(s, lock, deadline, announce(s, lock));
+    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
 /* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
@@ -409,12 +409,12 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     void *saved;
 
     if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
-        return acquire_anyhow(lock, deadline);
+        return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
-        return acquire_announced(s, lock, deadline, saved);
+        return acquire_announced(s, lock, deadline, saved, 0);
     link_entry(head, lock);
     s->held++;
     compiler_barrier();
@@ -483,6 +483,21 @@ int plait__robust_release(plait_lock_t *lock)
     compiler_barrier();
     head->pending = saved;
     return 0;
+}
+
+const uint32_t *plait__robust_word(const plait_lock_t *lock)
+{
+    return word_of(lock, me());
+}
+
+void plait__robust_adopt(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
+}
+
+int plait__robust_acquire_moved(plait_lock_t *lock)
+{
+    return acquire_anyhow(lock, PLAIT_FOREVER, FUTEX_WAITERS);
 }
 
 int plait__robust_consistent(plait_lock_t *lock)
