@@ -87,14 +87,14 @@ static void measure_piece(void)
 
 static double shown(double seconds, enum bench_unit unit)
 {
-    static const double factor[] = { [BENCH_NS] = 1e9, [BENCH_US] = 1e6 };
+    static const double factor[] = { [BENCH_NS] = 1e9, [BENCH_US] = 1e6, [BENCH_COUNT] = 1 };
 
     return unit == BENCH_PER_SECOND ? 1e-6 / seconds : seconds * factor[unit];
 }
 
 static const char *unit_name(enum bench_unit unit)
 {
-    static const char *const name[] = { [BENCH_NS] = "ns", [BENCH_US] = "us", [BENCH_PER_SECOND] = "M/s" };
+    static const char *const name[] = { [BENCH_NS] = "ns", [BENCH_US] = "us", [BENCH_PER_SECOND] = "M/s", [BENCH_COUNT] = "count" };
 
     return name[unit];
 }

@@ -53,6 +53,53 @@ double nsync_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, turns_member);
 }
 
+struct crowd {
+    nsync_mu mu;
+    nsync_cv changed;
+    nsync_cv complete;
+    unsigned round, waiting; /* guarded by mu */
+};
+
+BENCH_INLINE unsigned crowd_wait(void *crowd, unsigned seen)
+{
+    struct crowd *c = crowd;
+    unsigned round;
+
+    nsync_mu_lock(&c->mu);
+    c->waiting++;
+    nsync_cv_signal(&c->complete);
+    while (c->round == seen)
+        nsync_cv_wait(&c->changed, &c->mu);
+    round = c->round;
+    nsync_mu_unlock(&c->mu);
+    return round;
+}
+
+BENCH_INLINE void crowd_change(void *crowd, unsigned width)
+{
+    struct crowd *c = crowd;
+
+    nsync_mu_lock(&c->mu);
+    while (c->waiting < width)
+        nsync_cv_wait(&c->complete, &c->mu);
+    c->waiting = 0;
+    c->round++;
+    nsync_cv_broadcast(&c->changed);
+    nsync_mu_unlock(&c->mu);
+}
+
+static void crowd_member(unsigned index, void *crowd)
+{
+    bench_crowd_member(index, crowd, crowd_wait, crowd_change);
+}
+
+double nsync_crowd(const struct bench_load *load)
+{
+    struct crowd crowd __attribute__((aligned(64))) = { 0 };
+
+    return bench_crowd_threads(load, &crowd, crowd_member);
+}
+
 BENCH_INLINE void wait_note(void *note) { nsync_note_wait(note, nsync_time_no_deadline); }
 
 double nsync_note_set(const struct bench_load *load)

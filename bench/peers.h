@@ -12,7 +12,7 @@ extern "C" {
 #define BENCH_PEER __attribute__((weak))
 
 /* The names say who and what; the load's fields mean what the metric says. */
-BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_note_set;
+BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_crowd, nsync_note_set;
 BENCH_PEER bench_run glib_queue, glib_tasks;
 BENCH_PEER bench_run uv_tasks;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified;
