@@ -314,10 +314,13 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
     plait_time_t slice = 0;
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+    struct plait__spin spin;
     bool spun = false;
     int err = 0;
 
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
+        return EDEADLK;
+    spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
 
@@ -336,8 +339,6 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
-            return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
         if (!spun)

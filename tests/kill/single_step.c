@@ -20,6 +20,7 @@ static plait_queue_t *queue;
 
 static struct world {
     plait_lock_t lock;
+    plait_rlock_t rlock; /* guards a and b as well, in its cases */
     plait_cond_t cond;
     plait_sem_t sem;
     long a, b; /* guarded by lock; a == b */
@@ -119,6 +120,70 @@ static int lock_helper(void *unused)
 static const char *sleeper_gets_lock(bool done)
 {
     return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : lock_goes_on(done);
+}
+
+/* ---- Recursive lock ---- */
+
+static void add_one_at_depth(void)
+{
+    if (plait_rlock_acquire(&world->rlock, PLAIT_FOREVER) || plait_rlock_acquire(&world->rlock, PLAIT_FOREVER))
+        _exit(4);
+    world->a++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b++;
+    if (plait_rlock_release(&world->rlock) || plait_rlock_release(&world->rlock))
+        _exit(5);
+}
+
+static const char *take_and_give_rlock(void)
+{
+    switch (plait_rlock_acquire(&world->rlock, plait_after(PATIENCE))) {
+    case 0:
+        if (world->a != world->b)
+            return "the rlock was free, the counters differ";
+        break;
+    case EOWNERDEAD:
+        world->b = world->a;
+        if (plait_rlock_consistent(&world->rlock))
+            return "consistent failed";
+        break;
+    case ETIMEDOUT:
+        return "the rlock hangs";
+    default:
+        return "acquire failed";
+    }
+    if (plait_rlock_depth(&world->rlock) != 1)
+        return "the depth is wrong";
+    return plait_rlock_release(&world->rlock) || plait_rlock_is_locked(&world->rlock) ? "release failed" : NULL;
+}
+
+static const char *rlock_goes_on(bool done)
+{
+    const char *wrong = take_and_give_rlock();
+
+    return wrong ? wrong : checked();
+}
+
+static void hold_rlock(void)
+{
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+}
+
+static void let_rlock_go(void)
+{
+    plait_rlock_release(&world->rlock);
+    plait_rlock_release(&world->rlock);
+}
+
+static int rlock_helper(void *unused)
+{
+    return take_and_give_rlock() ? 1 : 0;
+}
+
+static const char *sleeper_gets_rlock(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get the rlock" : rlock_goes_on(done);
 }
 
 /* A word that no kernel knows of: the harness must notice. */
@@ -474,6 +539,14 @@ static void notify_one(void)
     step_page->out = plait_cond_notify(&world->cond, 1);
 }
 
+/* The sleeper is moved to the lock, and woken by its release. */
+static void notify_under_lock(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_notify_all(&world->cond);
+    plait_lock_release(&world->lock);
+}
+
 static const char *sleeper_is_notified(bool done)
 {
     if (!done && plait_cond_notify(&world->cond, 1))
@@ -751,6 +824,9 @@ static const struct step_op ops[] = {
     { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, true },
     { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, false },
     { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, false },
+    { "rlock acquire + release, two levels", nothing, take_part, add_one_at_depth, NULL, rlock_goes_on, false },
+    { "rlock release, two levels, with a sleeper", nothing, hold_rlock, let_rlock_go, rlock_helper, sleeper_gets_rlock,
+      false },
     { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
     { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
     { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
@@ -769,6 +845,8 @@ static const struct step_op ops[] = {
       NULL, item_is_got_or_not, false },
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "cond notify under the lock, with a sleeper", fresh_cond, take_part, notify_under_lock, cond_helper,
+      sleeper_is_notified, false },
     { "arena alloc, from a free list", with_free_block, take_part, alloc_700,
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
@@ -791,7 +869,8 @@ static int make(void **state)
 
     block = NULL;
     if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 64 << 20, .participants = 16 }) ||
-        plait_arena_alloc(arena, sizeof *world, (void **)&world) || plait_lock_init(&world->lock, PLAIT_SHARED))
+        plait_arena_alloc(arena, sizeof *world, (void **)&world) || plait_lock_init(&world->lock, PLAIT_SHARED) ||
+        plait_rlock_init(&world->rlock, PLAIT_SHARED))
         return 1;
     return op ? 0 : 1;
 }
