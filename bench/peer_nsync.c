@@ -112,3 +112,30 @@ double nsync_note_set(const struct bench_load *load)
     nsync_note_free(note);
     return seconds;
 }
+
+static void do_nothing(void) { }
+
+BENCH_INLINE void run_once(void *once) { nsync_run_once(once, do_nothing); }
+
+double nsync_onced(const struct bench_load *load)
+{
+    static nsync_once once = NSYNC_ONCE_INIT;
+
+    return bench_free(load, &once, run_once, nothing);
+}
+
+BENCH_INLINE void count_down(void *counter) { nsync_counter_add(counter, -1); }
+BENCH_INLINE void count_up(void *counter) { nsync_counter_add(counter, 1); }
+
+static double count(const struct bench_load *load, void (*first)(void *), void (*second)(void *))
+{
+    nsync_counter counter = nsync_counter_new(0xffffffffu / 2);
+    double seconds = bench_free(load, counter, first, second);
+
+    nsync_counter_add(counter, -(int32_t)nsync_counter_value(counter));
+    nsync_counter_free(counter);
+    return seconds;
+}
+
+double nsync_count_down(const struct bench_load *load) { return count(load, count_down, nothing); }
+double nsync_count_up_and_down(const struct bench_load *load) { return count(load, count_up, count_down); }
