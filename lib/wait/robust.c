@@ -353,18 +353,22 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
         be_served(lock); /* it was killed, or stopped */
 }
 
-/* *starving: the caller has told so, and must be_served. */
-static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, bool *starving)
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
+ * be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
+                   bool *starving)
 {
     plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
-    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+    struct plait__spin spin;
     bool spun = false;
     int err = 0;
 
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
+        return EDEADLK;
+    spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
 
@@ -383,8 +387,6 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
-            return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
         if (!spun)
@@ -409,7 +411,7 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
     }
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     bool starving = false;
     int err;
@@ -420,7 +422,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             __tsan_acquire(&deaths);
         return err;
     }
-    err = contend(s, saved, lock, deadline, &starving);
+    err = contend(s, saved, lock, deadline, waiters, &starving);
     if (starving)
         be_served(lock);
     return err;
@@ -442,9 +444,9 @@ static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 
 /* The rest of an acquire that is announced and did not find the word free. */
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved)
+                                                       void *saved, uint32_t waiters)
 {
-    int err = acquire_contended(s, &saved, lock, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
@@ -455,7 +457,7 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
-static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     struct self *s = me();
 
@@ -463,7 +465,7 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
         return EOVERFLOW;
     if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
         let_pass(lock, deadline);
-    return acquire_announced(s, lock, deadline, announce(s, lock));
+    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
 /* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
@@ -482,12 +484,12 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     void *saved;
 
     if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
-        return acquire_anyhow(lock, deadline);
+        return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
-        return acquire_announced(s, lock, deadline, saved);
+        return acquire_announced(s, lock, deadline, saved, 0);
     link_entry(head, lock);
     s->held++;
     compiler_barrier();
@@ -559,6 +561,21 @@ int plait__robust_release(plait_lock_t *lock)
     compiler_barrier();
     head->pending = saved;
     return 0;
+}
+
+const uint32_t *plait__robust_word(const plait_lock_t *lock)
+{
+    return word_of(lock, me());
+}
+
+void plait__robust_adopt(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
+}
+
+int plait__robust_acquire_moved(plait_lock_t *lock)
+{
+    return acquire_anyhow(lock, PLAIT_FOREVER, FUTEX_WAITERS);
 }
 
 int plait__robust_consistent(plait_lock_t *lock)
