@@ -9,6 +9,10 @@
  *
  * Whoever finds the door of a named arena occupied waits without the mutex (come_again): the one at the door may be stopped,
  * and that is no concern of those who use other arenas.
+ *
+ * At exit() a destructor of the library, which runs after the program's exit handlers, signs off all named arenas. Their memory
+ * stays mapped, as threads may still be using it. It waits for the mutex and the doors no longer than a second:
+ * a name that is left is recognised by the next who opens it.
  */
 #include <plait/arena.h>
 
@@ -269,6 +273,39 @@ int plait_arena_free(plait_arena_t *arena)
     if (closed)
         plait__member_leave(closed);
     return 0;
+}
+
+/* Only until the deadline: who holds the registry may be interrupted by the very handler that has called exit. */
+static bool lock_registry_by(plait_time_t deadline)
+{
+    plait_time_t moment = 0;
+
+    while (pthread_mutex_trylock(&registry) != 0) {
+        if (plait_now() >= deadline)
+            return false;
+        come_again(&moment);
+    }
+    return true;
+}
+
+void plait__arena_sign_off(void)
+{
+    plait_time_t deadline = plait_now() + PLAIT__SECOND;
+
+    if (!lock_registry_by(deadline))
+        return;
+    for (struct plait_arena *a = arenas; a; a = a->next) {
+        plait_time_t moment = 0;
+
+        while (a->handles && plait__door_sign_off(a) == EBUSY && plait_now() < deadline)
+            come_again(&moment);
+    }
+    unlock_registry();
+}
+
+__attribute__((destructor)) static void sign_off_at_exit(void)
+{
+    plait__arena_sign_off();
 }
 
 plait_arena_t *plait_arena_of(const void *address)
