@@ -107,7 +107,7 @@ PLAIT_API plait_arena_t *plait_arena_of(const void *address);
 
 /*
  * Give the memory at `address` in the arena a name (1 to 63 bytes). EEXIST: the name is taken. EINVAL: a bad
- * name, or the address is not in this arena. ENOSPC.
+ * name, or the address is not in this arena. ENOSPC. EBADMSG, of all three: the list of names is damaged.
  */
 PLAIT_API int plait_arena_publish(plait_arena_t *arena, const char *name, const void *address);
 
