@@ -2,7 +2,7 @@
 /*
  * How it works
  *
- * A hold is 32 bytes in its thread's slot: five of them, and when they are all taken, rows of five more in blocks of their
+ * A hold is 40 bytes in its thread's slot: four of them, and when they are all taken, rows of four more in blocks of their
  * own, which stay with the slot. Its name says all at once, in one store: free (0), or
  *
  *     bits 0-2    the kind

@@ -72,6 +72,7 @@ static inline struct plait__hold *plait__hold_take_in(struct plait__hold_row *ro
                 plait__hold_raise_used(row, i + 1);
             store64_relaxed(&hold->next, contents->next);     /* who walks may look at what this hold was before */
             store64_relaxed(&hold->number, contents->number);
+            store64_relaxed(&hold->other, contents->other);
             store_relaxed(&hold->state, contents->state);
             store_relaxed(&hold->count, contents->count);
             store64_release(&hold->name, name); /* E1 */

@@ -26,7 +26,7 @@ enum {
     PLAIT__ARENA_CLASSES = 160,
     PLAIT__ARENA_NAME_SIZE = 64,
     PLAIT__BLOCK_UNIT = 64,
-    PLAIT__HOLDS_IN_ROW = 5,
+    PLAIT__HOLDS_IN_ROW = 4,
     PLAIT__TID_BITS = 22 /* the kernel gives no greater ones */
 };
 
@@ -91,6 +91,7 @@ struct plait__hold {
     uint64_t name;   /* atomic (E1 of holds.c): of which object, of what kind, by which of the slot's owners; 0: free */
     uint64_t next;   /* by the object's own rules, as all that follows: the next hold in a chain, as an offset */
     uint64_t number;
+    uint64_t other;  /* another object that it concerns, as an offset */
     uint32_t state;  /* atomic, may be slept on */
     uint32_t count;  /* atomic */
 };
@@ -117,7 +118,7 @@ struct plait__slot {
     struct plait__hold_row row;
 };
 
-_Static_assert(sizeof(struct plait__hold) == 32, "part of the layout");
+_Static_assert(sizeof(struct plait__hold) == 40, "part of the layout");
 _Static_assert(sizeof(struct plait__slot) == 256, "part of the layout");
 _Static_assert(sizeof(struct plait__block) == 16, "part of the layout");
 

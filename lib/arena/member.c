@@ -65,10 +65,23 @@ static void leave_all(void *unused)
     }
 }
 
-/* exit() runs no destructors of threads, but its caller ends in order. */
+/*
+ * exit() runs no destructors of threads, but its caller ends in order. The arenas stay as they are, as other threads may be
+ * using them.
+ */
 static __attribute__((destructor)) void leave_at_exit(void)
 {
-    leave_all(NULL);
+    plait__member_cache.base = NULL;
+    if (memberships_epoch != plait__fork_epoch())
+        return;
+    while (memberships) {
+        struct membership *m = memberships;
+
+        memberships = m->next;
+        plait__holds_leave(m->arena->base, m->slot);
+        plait__robust_resign(&m->slot->life);
+        free(m);
+    }
 }
 
 static void make_key(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How it works: /proc/TID/stat of a thread; of a process, that of its first thread, which stays as a zombie while other
- * threads of it run. A process's id is its start time above PLAIT__TID_BITS bits of its number; it is kept, and asked for
+ * How it works: the stat of a thread; of a process, that of its first thread, which stays as a zombie while other
+ * threads of it run. By way of the task folder, because qemu-user makes up a /proc/PID/stat for the process that asks,
+ * with another time in it. A process's id is its start time above PLAIT__TID_BITS bits of its number; it is kept, and asked for
  * anew in a child.
  *
  * E1: the id is stored before the epoch in which it holds, with a release, and read after it.
@@ -55,7 +56,7 @@ static struct life life_of(uint32_t tid)
     ssize_t n;
     int fd;
 
-    snprintf(path, sizeof path, "/proc/%u/stat", tid);
+    snprintf(path, sizeof path, "/proc/%u/task/%u/stat", tid, tid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         /* With hidepid a stranger's living thread is not there to see: only a signal finds nobody where nobody is. */

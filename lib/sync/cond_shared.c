@@ -8,10 +8,14 @@
  * robust lock, and are caches: the truth is in the holds, from which repair() makes them anew when a holder of the
  * guard has died. No lock is held while waiting but the one that the user gets back.
  *
- *     state    WAITING  ->  NOTIFIED (by a notifier)  ->  IDLE, out of the chain (by the waiter itself), dropped
+ *     state    WAITING  ->  NOTIFIED or MOVED (by a notifier)  ->  IDLE, out of the chain, dropped (by the waiter itself)
+ *
+ * NOTIFIED and MOVED mean the same but for where the waiter sleeps, as in cond.c: of several, each is moved to the lock's word
+ * and woken by a release. A notifier that dies between the move and its look at the lock leaves them asleep until their
+ * slice of time is over, as if it had died before a wake.
  *
  * A waiter leaves the chain only when it holds the user's lock again. So if it is killed before that, its hold still
- * says NOTIFIED, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
+ * says that it is notified, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
  * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
  * the user's lock, and the next is told so. Holds of dead waiters that were not notified are just taken out.
  *
@@ -24,22 +28,31 @@
 #include "sync/cond_shared.h"
 
 #include <errno.h>
-#include <limits.h>
+
+#include <plait/cancel.h>
 
 #include "arena/holds.h"
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "wait/futex.h"
+#include "wait/hook.h"
 #include "wait/robust.h"
 #include "wait/waiting.h"
 
-enum { IDLE, WAITING, NOTIFIED };
+enum { IDLE, WAITING, NOTIFIED, MOVED };
+
+static bool is_notified(const struct plait__hold *w)
+{
+    return load_relaxed(&w->state) >= NOTIFIED;
+}
 
 static struct plait__arena_header *header_of(plait_cond_t *cond)
 {
     return plait__arena_header_of(&cond->guard, cond->guard.arena_offset);
 }
 
-/* What the holds of its waiters are named; their `count` is the number of their slot. */
+/* What the holds of its waiters are named; their `count` is the number of their slot, `other` the lock that they gave up, 0: not
+ * to be touched by others. */
 static uint64_t name_of(plait_cond_t *cond)
 {
     return plait__hold_of(cond->guard.arena_offset, PLAIT__HOLD_WAIT);
@@ -90,7 +103,7 @@ static void unchain(plait_cond_t *cond, uint64_t before, struct plait__hold *w)
         cond->head = w->next;
     if (w->next == 0)
         cond->tail = before;
-    if (load_relaxed(&w->state) == NOTIFIED)
+    if (is_notified(w))
         count_notified(cond, cond->notified - 1);
     store_relaxed(&w->state, IDLE);
     plait__hold_drop(w);
@@ -110,7 +123,7 @@ static void repair(plait_cond_t *cond)
             continue;
         }
         chain(cond, w);
-        if (load_relaxed(&w->state) == NOTIFIED)
+        if (is_notified(w))
             count_notified(cond, cond->notified + 1);
         if (w->number >= cond->arrivals)
             cond->arrivals = w->number + 1;
@@ -135,25 +148,56 @@ static void unguard(plait_cond_t *cond)
     plait_lock_release(&cond->guard);
 }
 
-/* Mark the first `count` who are WAITING, and came before arrival number `arrivals`. */
-static void mark(plait_cond_t *cond, unsigned count, uint64_t arrivals)
+static void wake(struct plait__hold *w)
 {
-    struct plait__hold *w;
-
-    for (uint64_t at = cond->head; at && count; at = w->next) {
-        w = waiter_at(cond, at);
-        if (w->number >= arrivals)
-            break;
-        if (load_relaxed(&w->state) != WAITING)
-            continue;
-        count_notified(cond, cond->notified + 1);
-        store_release(&w->state, NOTIFIED); /* E1 */
-        plait_wake(&w->state, 1, PLAIT_SHARED);
-        count--;
-    }
+    store_release(&w->state, NOTIFIED); /* E1 */
+    plait_wake(&w->state, 1, PLAIT_SHARED);
 }
 
-static void bury_if(plait_cond_t *cond, uint32_t state)
+static plait_lock_t *lock_of(plait_cond_t *cond, const struct plait__hold *w)
+{
+    return plait__at(header_of(cond), w->other);
+}
+
+static void move(plait_cond_t *cond, struct plait__hold *w)
+{
+    store_release(&w->state, MOVED); /* E1 */
+    if (plait__futex_move(&w->state, MOVED, plait__robust_word(lock_of(cond, w)), true) < 0)
+        plait__futex_wake(&w->state, 1, true);
+}
+
+/* The next who waits and is not notified, from the one at `at` on (0: none); the dead among them are taken for living. */
+static struct plait__hold *next_waiting(plait_cond_t *cond, uint64_t at)
+{
+    for (; at; at = waiter_at(cond, at)->next)
+        if (load_relaxed(&waiter_at(cond, at)->state) == WAITING)
+            return waiter_at(cond, at);
+    return NULL;
+}
+
+/* Notify the first `count` who wait. */
+static void mark(plait_cond_t *cond, unsigned count)
+{
+    struct plait__hold *w = next_waiting(cond, cond->head), *moved = NULL;
+    bool several = count > 1 && w && next_waiting(cond, w->next);
+    bool held = w && w->other && plait__robust_is_locked(lock_of(cond, w));
+
+    for (; w && count; count--) {
+        count_notified(cond, cond->notified + 1);
+        if ((several || held) && w->other) {
+            move(cond, w);
+            moved = w;
+        } else {
+            wake(w);
+        }
+        w = next_waiting(cond, w->next);
+    }
+    if (moved)
+        plait__robust_adopt(lock_of(cond, moved));
+}
+
+/* Take those of the dead who are notified, or are not, out of the chain. */
+static void bury_if(plait_cond_t *cond, bool notified)
 {
     uint64_t before = 0, next;
 
@@ -161,9 +205,9 @@ static void bury_if(plait_cond_t *cond, uint32_t state)
         struct plait__hold *w = waiter_at(cond, at);
 
         next = w->next;
-        if (load_relaxed(&w->state) == state && is_orphan(cond, w)) {
-            if (state == NOTIFIED) /* first give, then take: killed in between, one wakes too many, not too few */
-                mark(cond, 1, UINT64_MAX);
+        if (is_notified(w) == notified && is_orphan(cond, w)) {
+            if (notified) /* first give, then take: killed in between, one wakes too many, not too few */
+                mark(cond, 1);
             unchain(cond, before, w);
         } else {
             before = at;
@@ -174,9 +218,9 @@ static void bury_if(plait_cond_t *cond, uint32_t state)
 /* Take the dead out of the chain, and give the notifications that they had not used to the next. */
 static void bury(plait_cond_t *cond)
 {
-    bury_if(cond, WAITING);
+    bury_if(cond, false);
     if (cond->notified)
-        bury_if(cond, NOTIFIED);
+        bury_if(cond, true);
 }
 
 /* Leave the chain; the caller holds the guard. */
@@ -197,7 +241,7 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, pl
     for (;;) {
         int err = plait__wait_sliced(&self->state, WAITING, PLAIT_SHARED, deadline, &slice);
 
-        if (load_acquire(&self->state) == NOTIFIED) /* E1 */
+        if (load_acquire(&self->state) != WAITING) /* E1 */
             return 0;
         if (err)
             return err;
@@ -208,10 +252,20 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, pl
     }
 }
 
+/* What a notifier may touch: only a lock in the same arena, whose place it can know, and only for a sleeper in the kernel; nor
+ * does the kernel move sleepers to a word with priority inheritance. */
+static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
+{
+    bool near = plait__arena_header_of(lock, lock->arena_offset) == header_of(cond);
+
+    return near && !plait__wait_is_hooked() && !(lock->mode & PLAIT_PRIO_INHERIT) ? lock->arena_offset : 0;
+}
+
 /* Become the last of those who wait. */
-static int arrive(plait_cond_t *cond, struct plait__hold **self_out)
+static int arrive(plait_cond_t *cond, const plait_lock_t *lock, struct plait__hold **self_out)
 {
     struct plait__arena_header *h = header_of(cond);
+    struct plait__hold contents = { .state = WAITING, .other = offset_to_move_to(cond, lock) };
     struct plait__slot *slot;
     int err = plait__member(h, &slot);
 
@@ -219,9 +273,9 @@ static int arrive(plait_cond_t *cond, struct plait__hold **self_out)
         err = guard(cond);
     if (err)
         return err;
-    err = plait__hold_take(h, slot, name_of(cond),
-                           &(struct plait__hold){ .number = cond->arrivals, .state = WAITING,
-                                                  .count = (uint32_t)(slot - plait__slot_at(h, 0)) }, self_out);
+    contents.number = cond->arrivals;
+    contents.count = (uint32_t)(slot - plait__slot_at(h, 0));
+    err = plait__hold_take(h, slot, name_of(cond), &contents, self_out);
     if (err == 0) {
         cond->arrivals++;
         chain(cond, *self_out);
@@ -230,34 +284,27 @@ static int arrive(plait_cond_t *cond, struct plait__hold **self_out)
     return err;
 }
 
-int plait__cond_shared_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
+int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
 {
     struct plait__hold *self;
-    plait_cancel_t *token;
     bool has_left = false;
     int err, lock_err;
 
-    if (!(lock->mode & PLAIT_SHARED))
-        return EINVAL;
-    if (!plait__robust_is_mine(lock))
-        return EPERM;
-    err = arrive(cond, &self);
+    err = arrive(cond, held->lock, &self);
     if (err)
         return err;
 
-    plait_lock_release(lock);
+    plait__held_give(held);
     err = sleep_until_notified(cond, self, deadline);
     if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
-        has_left = load_relaxed(&self->state) == WAITING;
+        has_left = !is_notified(self);
         if (has_left)
             leave(cond, self);
         else
             err = 0;
         unguard(cond);
     }
-    token = plait_cancel_bind(NULL);
-    lock_err = plait_lock_acquire(lock, PLAIT_FOREVER);
-    plait_cancel_bind(token);
+    lock_err = plait__held_take(held, !has_left && load_relaxed(&self->state) == MOVED);
     if (!has_left && guard(cond) == 0) {
         leave(cond, self);
         unguard(cond);
@@ -275,7 +322,7 @@ int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
     if (err)
         return err;
     bury(cond);
-    mark(cond, count, cond->arrivals);
+    mark(cond, count);
     unguard(cond);
     return 0;
 }
