@@ -67,6 +67,8 @@ static struct shared {
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
     plait_sem_t sem;
+    plait_rwlock_t rwlock;
+    long c, d;       /* guarded by rwlock; c == d */
     plait_sem_t owned;
     plait_barrier_t barrier;
 } *shared;
@@ -112,6 +114,29 @@ static void use_lock(void)
         ;
     shared->b++;
     REQUIRE(plait_lock_release(&shared->lock) == 0);
+}
+
+/* As a reader, or as a writer; told of a death, it mends, and goes on as a reader. */
+static void use_rwlock(bool write)
+{
+    int err = (write ? plait_rwlock_acquire_write : plait_rwlock_acquire_read)(&shared->rwlock, PLAIT_FOREVER);
+
+    REQUIRE(err == 0 || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->d = shared->c;
+        REQUIRE(plait_rwlock_consistent(&shared->rwlock) == 0);
+        REQUIRE(plait_rwlock_downgrade(&shared->rwlock) == 0);
+        write = false;
+    }
+    REQUIRE(shared->c == shared->d);
+    if (write)
+        shared->c++;
+    for (volatile int i = 0; i < 5000; i++) /* a good moment to be killed */
+        ;
+    if (write)
+        shared->d++;
+    REQUIRE(shared->c == shared->d);
+    REQUIRE(plait_rwlock_release(&shared->rwlock) == 0);
 }
 
 static void use_put(plait_queue_t *queue)
@@ -253,6 +278,8 @@ static void operate(unsigned operation)
     case 8: use_sem(); break;
     case 9: use_owned(); break;
     case 10: use_barrier(); break;
+    case 11: use_rwlock(false); break;
+    case 12: use_rwlock(true); break;
     default: use_memory(); break;
     }
 }
@@ -263,7 +290,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 12;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 14;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -407,7 +434,8 @@ static int make(void **state)
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
            plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
            plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED) ||
-           plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED);
+           plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED) ||
+           plait_rwlock_init(&shared->rwlock, PLAIT_SHARED);
 }
 
 static int drop(void **state)
@@ -459,7 +487,9 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     assert_int_equal(plait_barrier_wait(&shared->barrier, NULL, PLAIT_NOW), ETIMEDOUT);
     assert_int_equal(plait_barrier_fini(&shared->barrier), 0);
     use_lock();
+    use_rwlock(true);
     assert_int_equal(me->fault, 0);
+    assert_int_equal(plait_rwlock_fini(&shared->rwlock), 0);
     assert_int_equal(plait_sem_acquire(&shared->owned, OWNED_PERMITS, PLAIT_NOW), 0);
     assert_int_equal(plait_sem_release(&shared->owned, OWNED_PERMITS), 0);
     if (plait_arena_check(arena, text, sizeof text))
