@@ -777,7 +777,7 @@ static void pass_barrier_with_action(void)
 
 static void pass_barrier_in_vain(void)
 {
-    step_page->out = plait_barrier_wait(&world->barrier, NULL, plait_after(0.001));
+    step_page->out = plait_barrier_wait(&world->barrier, NULL, plait_after(0.05));
 }
 
 static void reset_barrier(void)
