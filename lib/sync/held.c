@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How it works: a shared lock says in its mode whether an rlock begins with it. A private one cannot, as all-zero bytes
- * are either; but while it is held, `state` tells of a plain lock and `prev` of an rlock, and only held ones are
+ * How it works: a robust lock, shared or with priority inheritance, says in its mode whether an rlock begins with it. Another private one cannot, as all-zero
+ * bytes are either; but while it is held, `state` tells of a plain lock and `prev` of an rlock, and only held ones are
  * asked about.
  */
 #include "sync/held.h"
@@ -18,15 +18,16 @@ static plait_rlock_t *rlock_of(const struct plait__held *held)
     return (plait_rlock_t *)held->lock;
 }
 
-static bool is_shared(const struct plait__held *held)
+/* Is it a robust lock, which knows its owner? */
+static bool is_owned(const struct plait__held *held)
 {
-    return held->lock->mode & PLAIT_SHARED;
+    return plait__lock_is_owned(held->lock->mode);
 }
 
 int plait__held_look(plait_lock_t *lock, struct plait__held *held_out)
 {
     *held_out = (struct plait__held){ .lock = lock };
-    if (is_shared(held_out)) {
+    if (is_owned(held_out)) {
         if (!plait__robust_is_mine(lock))
             return EPERM;
         held_out->recursive = lock->mode & PLAIT__LOCK_RECURSIVE;
@@ -57,7 +58,7 @@ void plait__held_give(const struct plait__held *held)
 
 static int take(const struct plait__held *held, bool moved)
 {
-    if (moved && is_shared(held))
+    if (moved && is_owned(held))
         return plait__robust_acquire_moved(held->lock);
     if (held->recursive)
         return moved ? plait__rlock_acquire_moved(rlock_of(held)) : plait_rlock_acquire(rlock_of(held), PLAIT_FOREVER);
@@ -77,14 +78,14 @@ int plait__held_take(const struct plait__held *held, bool moved)
 
 const uint32_t *plait__held_word(const struct plait__held *held)
 {
-    if (is_shared(held))
+    if (is_owned(held))
         return plait__robust_word(held->lock);
     return held->recursive ? plait__rlock_word(rlock_of(held)) : &held->lock->state;
 }
 
 void plait__held_adopt(const struct plait__held *held)
 {
-    if (is_shared(held))
+    if (is_owned(held))
         plait__robust_adopt(held->lock);
     else if (held->recursive)
         plait__rlock_adopt(rlock_of(held));

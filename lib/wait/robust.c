@@ -34,8 +34,15 @@
  * written after the word has been taken and cleared before it is given. Who finds its own TID there runs on the owner's
  * thread, so it reads the number in program order.
  *
+ * Fairness. The word is the kernel's, so it cannot be handed over; instead a sleeper that is woken in vain after PATIENCE sets the
+ * word `owed`. Those who come new see it and let those who sleep go first, who are woken in the order in which they came,
+ * until the starving one has the lock and clears the word. If it is killed before that, the first to wait for GRACE clears it.
+ *
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
+ *
+ * With priority inheritance (wait/pi.c) the word is the same and the kernel does the waiting and the handing over; the
+ * list's entry says so in its lowest bit, which musl would not understand: only glibc has these.
  *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
@@ -54,14 +61,19 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "base/tsan.h"
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/pi.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
@@ -162,6 +174,11 @@ static inline struct self *me(void)
     return &self;
 }
 
+bool plait__robust_pi_works(void)
+{
+    return me()->head && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+}
+
 bool plait__robust_list_works(void)
 {
     return me()->head != NULL;
@@ -191,6 +208,12 @@ static inline bool is_this_fibers(const plait_lock_t *lock)
     return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
 }
 
+/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
+static inline uint32_t *owed_of(plait_lock_t *lock)
+{
+    return &lock->robust[2];
+}
+
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
 {
     *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
@@ -209,6 +232,12 @@ static inline void **prev_of_entry(void *entry)
     return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
 }
 
+/* How the kernel wants the entry named: the lowest bit tells it that the word is one of its PI futexes. */
+static inline void *entry_of(plait_lock_t *lock)
+{
+    return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
+}
+
 static inline void link_entry(struct head *head, plait_lock_t *lock)
 {
     void *first = head->first;
@@ -219,7 +248,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
     if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
-    head->first = &lock->next;
+    head->first = entry_of(lock);
     __tsan_release(&deaths);
 }
 
@@ -248,7 +277,7 @@ static inline void *announce(struct self *s, plait_lock_t *lock)
 
     if (s->head) {
         saved = s->head->pending;
-        s->head->pending = &lock->next;
+        s->head->pending = entry_of(lock);
         compiler_barrier();
     }
     return saved;
@@ -308,9 +337,30 @@ static bool is_deadlock(const plait_lock_t *lock)
     return is_this_fibers(lock) || !plait__wait_is_hooked();
 }
 
-/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. */
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
+/* A starving one has the lock, or gives up: others may go first again. */
+static void be_served(plait_lock_t *lock)
 {
+    store_relaxed(owed_of(lock), 0);
+    plait_wake(owed_of(lock), UINT_MAX, PLAIT_SHARED);
+}
+
+/* Somebody starves: those who come new let those who sleep go first, for as long as a living one can take. */
+static void let_pass(plait_lock_t *lock, plait_time_t deadline)
+{
+    plait_time_t until = plait_now() + GRACE;
+
+    if (plait_wait(owed_of(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
+        be_served(lock); /* it was killed, or stopped */
+}
+
+/*
+ * `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and
+ * must be_served.
+ */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
+                   bool *starving)
+{
+    plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
     plait_time_t slice = 0;
@@ -352,9 +402,32 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
+        if (starves_at == PLAIT_FOREVER)
+            starves_at = plait_now() + PATIENCE;
         err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
+        if (!*starving && plait_now() > starves_at) {
+            *starving = true;
+            store_relaxed(owed_of(lock), 1);
+        }
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
+}
+
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
+{
+    bool starving = false;
+    int err;
+
+    if (lock->mode & PLAIT_PRIO_INHERIT) {
+        err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
+        if (err == EOWNERDEAD)
+            __tsan_acquire(&deaths);
+        return err;
+    }
+    err = contend(s, saved, lock, deadline, waiters, &starving);
+    if (starving)
+        be_served(lock);
+    return err;
 }
 
 /* The lock is the caller's, acquired with `err`: say which fiber has it, unless it cannot be held any more. */
@@ -392,13 +465,16 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
+    if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
+        let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
 /* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head && !(lock->mode & PLAIT__LOCK_NO_LIST), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head &&
+                                !(lock->mode & (PLAIT__LOCK_NO_LIST | PLAIT_PRIO_INHERIT)), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -409,7 +485,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
         return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
@@ -448,7 +524,10 @@ static int give(struct self *s, plait_lock_t *lock)
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
         unlink_entry(s->head, lock);
     compiler_barrier();
-    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (lock->mode & PLAIT_PRIO_INHERIT)
+        v = plait__pi_release(word, s->tid);
+    else
+        v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (v & FUTEX_WAITERS)
         return wake_announced(s, word, count, saved);
     unannounce(s, saved);
