@@ -21,6 +21,7 @@
 #include <plait/queue.h>
 #include <plait/init.h>
 #include <plait/thread.h>
+#include <plait/signal.h>
 #include <plait/process.h>
 #include <plait/future.h>
 #include <plait/pool.h>

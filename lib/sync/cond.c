@@ -96,7 +96,7 @@ static void unguard(plait_cond_t *cond)
 
 int plait_cond_init(plait_cond_t *cond, unsigned flags)
 {
-    int err = plait_lock_init(&cond->guard, flags);
+    int err = flags & ~(unsigned)PLAIT_SHARED ? EINVAL : plait_lock_init(&cond->guard, flags);
 
     if (err)
         return err;

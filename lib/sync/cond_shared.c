@@ -256,15 +256,13 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, pl
     }
 }
 
-/*
- * What a notifier may touch: only a lock in the same arena, whose place it can know, without priority inheritance, for which
- * the kernel keeps other queues; and only for a sleeper in the kernel.
- */
+/* What a notifier may touch: only a lock in the same arena, whose place it can know, and only for a sleeper in the kernel; nor
+ * does the kernel move sleepers to a word with priority inheritance. */
 static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
 {
     bool near = plait__arena_header_of(lock, lock->arena_offset) == header_of(cond);
 
-    return near && !(lock->mode & PLAIT_PRIO_INHERIT) && !plait__wait_is_hooked() ? lock->arena_offset : 0;
+    return near && !plait__wait_is_hooked() && !(lock->mode & PLAIT_PRIO_INHERIT) ? lock->arena_offset : 0;
 }
 
 int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)

@@ -18,7 +18,7 @@ static plait_rlock_t *rlock_of(const struct plait__held *held)
     return (plait_rlock_t *)held->lock;
 }
 
-/* Is it a robust lock, which knows its owner? */
+/* Shared, or with priority inheritance. */
 static bool is_owned(const struct plait__held *held)
 {
     return plait__lock_is_owned(held->lock->mode);
@@ -31,7 +31,7 @@ int plait__held_look(plait_lock_t *lock, struct plait__held *held_out)
         if (!plait__robust_is_mine(lock))
             return EPERM;
         held_out->recursive = lock->mode & PLAIT__LOCK_RECURSIVE;
-    } else if (load_relaxed(&lock->state) == 0) {
+    } else if (!plait_lock_is_locked(lock)) {
         if (!loadptr_relaxed(&lock->prev) || plait_rlock_depth(rlock_of(held_out)) == 0)
             return EPERM;
         held_out->recursive = true;

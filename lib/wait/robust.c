@@ -46,7 +46,8 @@
  *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
- * it has marks the word as the kernel would.
+ * it has marks the word as the kernel would. The thread keeps its locks in a list all the same, one of its own, so that it
+ * is known what it holds.
  *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
@@ -99,10 +100,14 @@ struct self {
     uint32_t tid;
     uint32_t held;     /* shared locks that this thread holds */
     uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
-    struct head *head; /* NULL: this thread has no list */
+    bool is_watched;   /* the kernel knows the list */
+    struct head *head; /* NULL: not looked for yet */
 };
 
 static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
+
+/* What stands in for the list where libc has registered none. */
+static PLAIT_TLS struct head unwatched = { .offset = LAYOUT_GLIBC };
 
 static struct head *registered_list(void)
 {
@@ -164,7 +169,13 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
-    self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
+    self.is_watched = self.head != NULL;
+    if (!self.head) {
+        self.head = &unwatched;
+        if (!unwatched.first)
+            unwatched.first = &unwatched.first;
+    }
+    self.word_at = self.head->offset == LAYOUT_MUSL;
 }
 
 static inline struct self *me(void)
@@ -176,17 +187,17 @@ static inline struct self *me(void)
 
 bool plait__robust_pi_works(void)
 {
-    return me()->head && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+    return me()->is_watched && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
 }
 
 bool plait__robust_list_works(void)
 {
-    return me()->head != NULL;
+    return me()->is_watched;
 }
 
 int32_t plait__robust_layout(void)
 {
-    return me()->head ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
+    return me()->is_watched ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
 }
 
 uint32_t plait__robust_tid(void)
@@ -267,28 +278,22 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        link_entry(s->head, lock);
+    link_entry(s->head, lock);
 }
 
 static inline void *announce(struct self *s, plait_lock_t *lock)
 {
-    void *saved = NULL;
+    void *saved = s->head->pending;
 
-    if (s->head) {
-        saved = s->head->pending;
-        s->head->pending = entry_of(lock);
-        compiler_barrier();
-    }
+    s->head->pending = entry_of(lock);
+    compiler_barrier();
     return saved;
 }
 
 static inline void unannounce(struct self *s, void *saved)
 {
-    if (s->head) {
-        compiler_barrier();
-        s->head->pending = saved;
-    }
+    compiler_barrier();
+    s->head->pending = saved;
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -353,10 +358,8 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
         be_served(lock); /* it was killed, or stopped */
 }
 
-/*
- * `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and
- * must be_served.
- */
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
+ * be_served. */
 static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
                    bool *starving)
 {
@@ -470,11 +473,10 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
     return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
-/* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
+/* Is what stands in *s known since the last fork, and the lock not one that the kernel hands over? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head &&
-                                !(lock->mode & (PLAIT__LOCK_NO_LIST | PLAIT_PRIO_INHERIT)), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && !(lock->mode & PLAIT_PRIO_INHERIT), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -521,8 +523,7 @@ static int give(struct self *s, plait_lock_t *lock)
     store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, lock);
+    unlink_entry(s->head, lock);
     compiler_barrier();
     if (lock->mode & PLAIT_PRIO_INHERIT)
         v = plait__pi_release(word, s->tid);
@@ -640,8 +641,7 @@ void plait__robust_disown(plait_lock_t *life)
     struct self *s = me();
     void *saved = announce(s, life);
 
-    if (s->head && !(life->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, life);
+    unlink_entry(s->head, life);
     compiler_barrier();
     exchange_release(word_of(life, s), FUTEX_OWNER_DIED);
     unannounce(s, saved);
@@ -666,8 +666,6 @@ bool plait__robust_holds_within(const void *start, uint64_t size)
     struct head *head = me()->head;
     unsigned seen = 0;
 
-    if (!head)
-        return false;
     for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
         uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
 

@@ -26,6 +26,7 @@ static struct world {
     plait_once_t once;
     plait_latch_t latch;
     plait_wait_group_t group;
+    plait_cancel_t token, child;
     long a, b; /* guarded by lock; a == b */
     uint32_t broken;
 } *world;
@@ -272,6 +273,80 @@ static const char *sleeper_gets_permit(bool done)
     if (helper_end_by(PATIENCE) != 0)
         return "the sleeper did not get the permit";
     return plait_sem_value(&world->sem) <= 1 ? checked() : "a permit too many";
+}
+
+/* ---- Cancel token ---- */
+
+static void fresh_token(void)
+{
+    plait_cancel_init(&world->token, PLAIT_SHARED);
+    plait_cancel_init_child(&world->child, &world->token, PLAIT_SHARED);
+}
+
+static void token_whose_time_has_come(void)
+{
+    fresh_token();
+    plait_cancel_set_deadline(&world->token, 1);
+}
+
+static void set_token(void)
+{
+    step_page->out = plait_cancel_set_code(&world->token, 5);
+}
+
+static void give_deadline(void)
+{
+    step_page->out = plait_cancel_set_deadline(&world->token, 1);
+}
+
+static void look_at_token(void)
+{
+    step_page->out = plait_cancel_is_set(&world->child);
+}
+
+/* Bound to a private child, and asleep on a private word: nothing but the chain makes it look again. */
+static int token_helper(void *unused)
+{
+    static uint32_t word;
+    plait_cancel_t own;
+
+    if (plait_cancel_init_child(&own, &world->child, 0))
+        return 2;
+    plait_cancel_bind(&own);
+    return plait_wait(&word, 0, 0, plait_after(PATIENCE)) == ECANCELED ? 0 : 1;
+}
+
+static const char *sleeper_is_cancelled(bool done)
+{
+    int code = 0;
+
+    if (!plait_cancel_is_set(&world->child)) {
+        if (done)
+            return "the token is not set";
+        plait_cancel_set_code(&world->token, 5);
+    }
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper was not cancelled";
+    return plait_cancel_reason(&world->child, &code, NULL) == ECANCELED && code == 5 ? checked() : "the code is wrong";
+}
+
+static const char *token_stays_set(bool done)
+{
+    if (plait_cancel_set_deadline(&world->token, PLAIT_FOREVER) != ECANCELED)
+        return "the deadline was taken back";
+    return plait_cancel_reason(&world->child, NULL, NULL) == ETIMEDOUT ? checked() : "the reason is wrong";
+}
+
+static const char *sleeper_is_cancelled_by_deadline(bool done)
+{
+    if (!plait_cancel_is_set(&world->child)) {
+        if (done)
+            return "the deadline was not given";
+        plait_cancel_set_deadline(&world->token, 1);
+    }
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper was not cancelled";
+    return token_stays_set(done);
 }
 
 /* ---- Queue ---- */
@@ -946,6 +1021,11 @@ static const struct step_op ops[] = {
     { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
     { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
     { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
+    { "cancel set, with a sleeper", fresh_token, NULL, set_token, token_helper, sleeper_is_cancelled, false },
+    { "cancel set_deadline, with a sleeper", fresh_token, NULL, give_deadline, token_helper,
+      sleeper_is_cancelled_by_deadline, false },
+    { "cancel is_set, when the time has come", token_whose_time_has_come, NULL, look_at_token, NULL,
+      token_stays_set, false },
     { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper,
