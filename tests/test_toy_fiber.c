@@ -423,6 +423,64 @@ static void fibers_of_one_thread_are_strangers_to_its_rlocks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* Many fibers of one thread in the queue of one shared condition. */
+struct shared_crowd {
+    plait_lock_t lock;
+    plait_cond_t cond;
+    uint32_t waiting; /* guarded by lock */
+};
+
+static void wait_for_shared_cond(struct toy_fiber *self)
+{
+    struct shared_crowd *c = self->with;
+
+    self->result = plait_lock_acquire(&c->lock, PLAIT_FOREVER);
+    c->waiting++;
+    self->result |= plait_cond_wait(&c->cond, &c->lock, self->number % 2 ? PLAIT_FOREVER : plait_after(0.005));
+    c->waiting--;
+    if (plait_lock_release(&c->lock) != 0)
+        self->result = -2;
+}
+
+/* All have come, and so many of them are still there. */
+static bool still_wait(struct shared_crowd *c, uint32_t count)
+{
+    bool so = false;
+
+    if (plait_lock_acquire(&c->lock, PLAIT_FOREVER) == 0) {
+        so = c->waiting == count && c->cond.arrivals == 2 * FIBERS;
+        plait_lock_release(&c->lock);
+    }
+    return so;
+}
+
+static void fibers_of_one_thread_wait_for_a_shared_condition(void **state)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *fibers[2 * FIBERS];
+    struct shared_crowd *c;
+    plait_arena_t *arena;
+    pthread_t thread;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *c, (void **)&c), 0);
+    assert_int_equal(plait_lock_init(&c->lock, PLAIT_SHARED), 0);
+    assert_int_equal(plait_cond_init(&c->cond, PLAIT_SHARED), 0);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_non_null(fibers[i] = toy_spawn(toy, wait_for_shared_cond, c, 0));
+    assert_int_equal(pthread_create(&thread, NULL, run_toy, toy), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS))); /* every other one has no time */
+    assert_int_equal(plait_cond_notify(&c->cond, 2), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS - 2)));
+    assert_int_equal(plait_cond_notify_all(&c->cond), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_int_equal(fibers[i]->result, i % 2 ? 0 : ETIMEDOUT);
+    assert_int_equal(plait_cond_fini(&c->cond), 0);
+    toy_free(toy);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 static void acquire_and_end(struct toy_fiber *self)
 {
     self->result = plait_lock_acquire(self->with, PLAIT_FOREVER);
@@ -629,6 +687,7 @@ int main(void)
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
+        cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),
         cmocka_unit_test(lock_of_a_fiber_that_cannot_run_is_a_deadlock),
         cmocka_unit_test(fibers_and_threads_under_stress_lose_no_wake),
     };
