@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
- * private lock is its `state`:
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a
+ * constant that sends the inlined fast path here. A private lock is its `state`:
  *
  *     0  FREE
  *     1  HELD     and nobody sleeps
@@ -44,16 +44,12 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
-
-static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
-static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until a lock that is HANDED is anybody's */
 
 uint32_t plait_hooks;
 
@@ -119,7 +115,7 @@ static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
 /* Behind those who have slept, for whom the lock is. True: nobody has come for it. */
 static bool is_abandoned(plait_lock_t *lock, plait_time_t deadline, int *err_out)
 {
-    plait_time_t until = plait_now() + GRACE;
+    plait_time_t until = plait_now() + PLAIT__LOCK_GRACE;
 
     *err_out = plait_wait(&lock->state, HANDED, 0, until < deadline ? until : deadline);
     if (*err_out != ETIMEDOUT || until >= deadline)
@@ -140,10 +136,13 @@ static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
     return true;
 }
 
-/* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
+/*
+ * `slept`: the caller has slept on the word already, in a condition. Also the way out for who gives up: the lock is marked,
+ * or the caller has it after all.
+ */
 static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
 {
-    plait_time_t starves_at = plait_now() + PATIENCE;
+    plait_time_t starves_at = plait_now() + PLAIT__LOCK_PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
     bool starving = false, abandoned = false;
     int err = 0;
@@ -173,7 +172,7 @@ int plait__lock_acquire_moved(plait_lock_t *lock)
     return sleep_for_it(lock, PLAIT_FOREVER, true);
 }
 
-/* The kernel has moved them before we look: a release that we do not see finds them. */
+/* The kernel has moved them before we look: a release that we do not see finds them. HANDED: one is on its way. */
 void plait__lock_adopt(plait_lock_t *lock)
 {
     uint32_t v = load_seqcst(&lock->state);

@@ -468,7 +468,7 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
-    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+    if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
         let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
