@@ -563,6 +563,72 @@ static const char *other_goes_on(bool done)
     return plait_arena_check(other, text, sizeof text) ? text : NULL;
 }
 
+/* No room at the top, and free blocks of other sizes: three neighbours whose pages were given back, then one in use. */
+static void other_in_wrong_sizes(void)
+{
+    void *memory, *three[3];
+
+    plait_arena_free(other);
+    if (plait_arena_new(&other, &(struct plait_arena_opts){ .limit = 2 << 20, .participants = 8 }))
+        abort();
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_alloc(other, top_size, &three[i]))
+            abort();
+    while (plait_arena_alloc(other, top_size, &memory) == 0)
+        ;
+    while (plait_arena_alloc(other, 20000, &memory) == 0)
+        ;
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_dealloc(other, three[i]))
+            abort();
+    plait_arena_usage(other, &used_before, NULL, NULL);
+}
+
+static void cut_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 40000, &offset);
+}
+
+static void join_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 2 * top_size, &offset);
+}
+
+static const char *wrong_sizes_are_served(size_t bytes, bool done)
+{
+    static char text[200];
+    size_t now;
+    void *memory;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    if (done && step_page->out)
+        return "there was room, and it was not given";
+    plait_arena_usage(other, &now, NULL, NULL);
+    if (now != used_before && (now < used_before + bytes || now > used_before + bytes + bytes / 4 + 64))
+        return "the use is wrong";
+    if (now == used_before && done)
+        return "the block that was given out is none";
+    if (plait_arena_alloc(other, 200 * 1024, &memory)) /* beside it */
+        return "the allocator does not go on";
+    memset(memory, 1, 200 * 1024);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
+static const char *small_one_is_cut_or_not(bool done)
+{
+    return wrong_sizes_are_served(40000, done);
+}
+
+static const char *large_one_is_joined_or_not(bool done)
+{
+    return wrong_sizes_are_served(2 * top_size, done);
+}
+
 static void small_block(void)
 {
     remember_use();
@@ -773,6 +839,10 @@ static const struct step_op ops[] = {
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
       other_goes_on, false },
+    { "arena alloc, cut from a larger", other_in_wrong_sizes, take_part_in_other, cut_in_other, NULL,
+      small_one_is_cut_or_not, false },
+    { "arena alloc, neighbours joined", other_in_wrong_sizes, take_part_in_other, join_in_other, NULL,
+      large_one_is_joined_or_not, false },
     { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, false },
     { "arena dealloc, large", large_block_of_other, take_part_in_other, free_block_of_other, NULL,
       pages_are_reserved_again, false },
