@@ -21,6 +21,7 @@
  * arena fails the checks.
  */
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
+#define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
     PLAIT__ARENA_VERSION = 1,
     PLAIT__ARENA_CLASSES = 160,
@@ -62,6 +63,8 @@ struct plait__arena_header {
     uint32_t spare;
 
     uint64_t free_lists[PLAIT__ARENA_CLASSES]; /* offsets of free blocks by class: a cache */
+
+    plait_lock_t making; /* the program's own memory: held by the one who makes it an arena; the last field */
 };
 
 /* A block is 16 bytes of this, ending on a multiple of 64, and the memory that is given out. */

@@ -811,6 +811,50 @@ static const char *name_of_the_dead_is_free(bool done)
     return access(arena_file, F_OK) == 0 ? "the file is left in /dev/shm" : NULL;
 }
 
+/* ---- The program's own memory ---- */
+
+enum { OWN_SIZE = 256 * 1024 };
+
+static void *own_memory;
+
+static void fresh_memory(void)
+{
+    if (own_memory)
+        munmap(own_memory, OWN_SIZE);
+    own_memory = mmap(NULL, OWN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (own_memory == MAP_FAILED)
+        abort();
+}
+
+static int make_of_memory(plait_arena_t **out)
+{
+    return plait_arena_new(out, &(struct plait_arena_opts){ .memory = own_memory, .memory_size = OWN_SIZE, .participants = 4 });
+}
+
+static void make_of_memory_and_close(void)
+{
+    plait_arena_t *a;
+
+    step_page->out = make_of_memory(&a);
+    if (step_page->out == 0)
+        step_page->out = plait_arena_free(a);
+}
+
+static const char *memory_is_made_an_arena(bool done)
+{
+    static char text[200];
+    plait_arena_t *a;
+    void *memory;
+
+    if (make_of_memory(&a))
+        return "the memory is no arena, and cannot be made one";
+    if (plait_arena_check(a, text, sizeof text))
+        return text;
+    if (plait_arena_alloc(a, 1000, &memory) || plait_arena_publish(a, "it", memory))
+        return "the arena is no good";
+    return plait_arena_free(a) ? "closing failed" : NULL;
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -850,6 +894,7 @@ static const struct step_op ops[] = {
     { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, false },
     { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
     { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
+    { "own memory, made an arena", fresh_memory, NULL, make_of_memory_and_close, NULL, memory_is_made_an_arena, false },
     { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
 };
 
