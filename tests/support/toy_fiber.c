@@ -13,6 +13,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "wait/caller.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/parked.h"
@@ -105,7 +106,7 @@ static int wait_in_fiber(struct plait__wait_hook *hook, const struct plait_wait_
                          plait_time_t deadline)
 {
     struct toy *toy = (struct toy *)hook;
-    struct plait__parked_node nodes[PLAIT_WAIT_MANY_MAX + 1];
+    struct plait__parked_node nodes[PLAIT__WAIT_WORDS_MAX];
     struct parking parking = { .base = { .notify = notify, .nodes = nodes }, .member = toy->current };
     plait_time_t look = any_shared(words, count) ? plait_after(0.001) : PLAIT_FOREVER;
     bool taken;
@@ -194,8 +195,10 @@ static void switch_to(struct toy *toy, struct member *m)
     toy->current = m;
     toy->switches++;
     plait__wait_hook_set(&toy->hook);
+    plait__caller_set(m, m->fiber.number + 1);
     __tsan_switch_to_fiber(m->tsan, 0);
     swapcontext(&toy->context, &m->context);
+    plait__caller_set(NULL, 0);
     plait__wait_hook_set(NULL);
 }
 
