@@ -42,6 +42,7 @@ struct scene {
     plait_process_t *process;
     plait_pool_t *pool;
     plait_future_t *future;
+    plait_signal_t *signal;
     uint32_t ready;  /* atomic: predicates are true, holders let go */
     bool end_holder; /* the last worker holds the lock */
 };
@@ -286,6 +287,22 @@ static void end_pool(struct scene *s)
     assert_int_equal(plait_pool_join(s->pool, PLAIT_FOREVER), 0);
 }
 
+/* SIGUSR1 is blocked from the start of main. */
+static void make_signal(struct scene *s)
+{
+    const struct plait_signal_opts opts = { .signals = (const int[]){ SIGUSR1, 0 } };
+
+    assert_int_equal(plait_signal_new(&s->signal, &opts), 0);
+}
+
+static int call_signal_wait(struct scene *s, plait_time_t deadline) { return plait_signal_wait(s->signal, NULL, deadline); }
+
+static void send_signal(struct scene *s)
+{
+    kill(getpid(), SIGUSR1);
+    assert_true(EVENTUALLY(plait_signal_count(s->signal, SIGUSR1) > 0));
+}
+
 /* ---- The table -------------------------------------------------------------------------- */
 
 static const struct call calls[] = {
@@ -314,6 +331,7 @@ static const struct call calls[] = {
     { "pool_map, processes", call_pool_map, make_process_pool, be_ready, false, false },
     { "pool_join, threads", call_pool_join, make_closed_thread_pool, end_pool, false, false },
     { "pool_join, processes", call_pool_join, make_closed_process_pool, end_pool, false, false },
+    { "signal_wait", call_signal_wait, make_signal, send_signal, false, false },
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };
@@ -357,6 +375,7 @@ static void drop(struct scene *s)
     if (s->process)
         assert_int_equal(plait_process_join(s->process, PLAIT_FOREVER), 0);
     plait_process_free(s->process);
+    plait_signal_free(s->signal);
 }
 
 static int call_bound_to(plait_cancel_t *token, struct scene *s, plait_time_t deadline)
@@ -532,7 +551,11 @@ int main(int argc, char **argv)
         EVERYWHERE(calls_that_start_and_wake_take_no_notice),
         cmocka_unit_test(calls_are_cancelled_without_futex_waitv),
     };
+    sigset_t blocked;
 
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (gate == MAP_FAILED || plait_init(&argc, &argv) != 0)
         return 99;
