@@ -10,9 +10,13 @@
 #include <plait/wait.h>
 #include <plait/cancel.h>
 #include <plait/lock.h>
+#include <plait/rlock.h>
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>
+#include <plait/once.h>
+#include <plait/latch.h>
+#include <plait/wait_group.h>
 #include <plait/arena.h>
 #include <plait/queue.h>
 #include <plait/init.h>

@@ -35,7 +35,8 @@ PLAIT_BEGIN_DECLS
  */
 enum plait_flags {
     PLAIT_SHARED = 1u << 0,
-    PLAIT_BOUNDED = 1u << 1 /* plait_sem_init: refuse to rise above the initial value */
+    PLAIT_BOUNDED = 1u << 1,     /* plait_sem_init: refuse to rise above the initial value */
+    PLAIT_PRIO_INHERIT = 1u << 4 /* plait_lock_init, plait_rlock_init: a waiter lends the holder its priority */
 };
 
 /*
@@ -73,6 +74,9 @@ struct plait_wait_word {
  */
 PLAIT_API int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out,
                               plait_time_t deadline);
+
+/* For inlined functions: who runs on this thread, as private objects know it; NULL: not known yet. */
+PLAIT_API extern PLAIT_THREAD_LOCAL void *plait_caller;
 
 PLAIT_END_DECLS
 

@@ -2,39 +2,41 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c); its `state` is a constant that sends the inlined fast path here. A
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
  * private lock is its `state`:
  *
- *     bit 0      ALONE     held, and nobody waits; or held by a caller who is about to take this bit off
- *     bit 1      WANTED    held, and somebody waits, or did
- *     bit 2      WAKING    a sleeper has been woken and has not yet acted on it
- *     bits 3-7   0
- *     bits 8-31  the number of waiters: callers that sleep, or are about to, or have just been woken
+ *     0  FREE
+ *     1  HELD     and nobody sleeps
+ *     2  WANTED   held, and somebody sleeps, or may
+ *     3  OWED     held, wanted, and one of the sleepers has waited for too long
+ *     4  HANDED   held by nobody, and for one who has slept
  *
- * Held means ALONE or WANTED, never both. Acquire: 0 -> ALONE, inlined; else spin, else count oneself as a waiter, which
- * turns ALONE into WANTED, and sleep while it is held. A waiter leaves the count in the same exchange in which it
- * acquires, or gives up. Release, inlined: if the state is ALONE, subtract it. If a waiter came in between, WANTED - ALONE
- * is ALONE: the lock is still held, by a caller who is on its way to the slow release and will not mind which
- * of the two bits it finds. (A subtraction is cheaper than an exchange with a comparison.) The slow release takes both bits
- * off, and unless WAKING is set already, it is set and one sleeper woken. So at most one woken thread is
- * on its way at any time, and a holder that releases and re-acquires meanwhile pays no system call (the "designated
- * waker" of nsync).
+ * The first three are the third mutex of Drepper's "Futexes are tricky" (2011), with deadlines. Acquire: FREE -> HELD,
+ * inlined; else spin for it; else make it WANTED and sleep while it is that. Release: HELD -> FREE, inlined; else WANTED ->
+ * FREE, and wake one. Who has slept acquires it as WANTED, for it cannot know whether others sleep still. A wake-up costs
+ * the releaser one system call; until the woken one has come back to the word, which takes microseconds, the lock
+ * goes FREE -> HELD -> FREE by the inlined paths, so a streak of them costs one wake.
  *
- * Who finds others waiting does not spin but joins them: with more threads than CPUs a spinner takes the CPU of a
- * holder, and slows the holder down by looking at its line.
+ * Such a streak may win against the woken every time. So a sleeper that is woken in vain after PATIENCE is
+ * starving, and makes the lock OWED. Its release hands it over, OWED -> HANDED, and wakes one: who has slept takes it, and
+ * who has not must wait behind it. The kernel wakes in order of arrival, so after at most as many hand-overs as there are
+ * sleepers it is the starving one's turn. It takes the lock as WANTED, and all is as before; others that are handed
+ * the lock meanwhile leave it OWED. A starving one that gives up turns OWED into WANTED. So OWED there is only while
+ * somebody starves, who takes a lock that is HANDED at the latest when it is woken. Only in the child of a fork may
+ * nobody be left who would: there who comes later takes it after GRACE.
  *
- * No wake is lost. Invariant: if WAKING is set, some waiter is awake, or is about to be woken by the releaser that set it,
- * and will clear WAKING: when it acquires, when it gives up, or before it sleeps (again). If WAKING is clear and there are
- * waiters, the next release wakes one. When the lock is free and has waiters, WAKING is set. A waiter sleeps only
- * on a held state: futex wait compares the whole word, so a release in between makes it look again. A waiter whose
- * time is up while the lock is free acquires it instead. Clearing WAKING when it was meant for another
- * costs a wake too many, never one too few.
+ * No wake is lost. Invariant: while somebody sleeps, the lock is WANTED, OWED or HANDED with a wake under way, or a thread is
+ * on its way that has been woken, or is about to be by a releaser, and will, with its next step on the word, make it one
+ * of these. For: a sleeper falls asleep only on these (futex wait compares); who takes them off is a releaser, and wakes
+ * one. The woken one either acquires (WANTED or OWED), or sleeps again, or gives up, and in both cases makes it WANTED first
+ * where it finds the lock HELD. Nobody gives up while it is FREE or HANDED: then it acquires. That not all who sleep are woken
+ * is no loss: the one that was passes it on when it releases.
  *
  * E1 hand over: the operation that makes it free releases, the one that makes it held acquires.
  *
  * The last thing a release does to the memory is that operation; the wake uses the address alone. So the next holder
- * may free the lock. There are never waiters that could outlive it: they are counted before they sleep and must be gone
- * before anyone may free it.
+ * may free the lock. Who still waits for a lock that is freed has itself to blame; a sleeper that was woken and not yet
+ * come back is a waiter.
  */
 #include <plait/lock.h>
 
@@ -42,24 +44,37 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/clock.h"
+#include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
-#include "wait/waiting.h"
+#include "wait/spin.h"
 
-enum { ALONE = 1, WANTED = 2, HELD = ALONE | WANTED, WAKING = 4, WAITER = 256 };
-enum { RACES_MAX = 64 }; /* lost to others while spinning, before the caller sleeps: it has a deadline */
+enum { FREE, HELD, WANTED, OWED, HANDED };
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until a lock that is HANDED is anybody's */
 
 uint32_t plait_hooks;
+
+static bool is_held(uint32_t v)
+{
+    return v >= HELD && v <= OWED;
+}
 
 int plait_lock_init(plait_lock_t *lock, unsigned flags)
 {
     uint64_t offset;
-    int err = plait__shared_place(lock, flags, 0, &offset);
+    int err = plait__shared_place(lock, flags, PLAIT_PRIO_INHERIT, &offset);
 
     if (err)
         return err;
+    if (flags & PLAIT_PRIO_INHERIT && !plait__robust_pi_works())
+        return ENOSYS;
     if (flags & PLAIT_SHARED)
-        plait__robust_init(lock, flags | plait__lock_mode(plait__arena_header_of(lock, offset)), offset);
+        flags |= plait__lock_mode(plait__arena_header_of(lock, offset));
+    if (plait__lock_is_owned(flags))
+        plait__robust_init(lock, flags, offset);
     else
         *lock = (plait_lock_t)PLAIT_LOCK_INIT;
     return 0;
@@ -72,102 +87,126 @@ int plait_lock_fini(plait_lock_t *lock)
 
 bool plait_lock_is_locked(const plait_lock_t *lock)
 {
-    if (lock->mode & PLAIT_SHARED)
+    if (plait__lock_is_owned(lock->mode))
         return plait__robust_is_locked(lock);
-    return load_relaxed(&lock->state) & HELD;
+    return is_held(load_relaxed(&lock->state));
 }
 
-/* Take the lock if it is free; with `registered` the caller leaves the waiters' count as well. *v: what was seen. */
-static bool take(plait_lock_t *lock, uint32_t *v, bool registered)
+/* Take the lock if it is `from`, free or handed over. *v: what was seen. */
+static bool take(plait_lock_t *lock, uint32_t *v, uint32_t from, uint32_t as)
 {
-    while (!(*v & HELD)) {
-        uint32_t taken = registered ? (*v - WAITER) & ~(uint32_t)WAKING : *v;
-
-        taken |= taken < WAITER ? ALONE : WANTED;
-
-        if (cas_acquire(&lock->state, v, taken)) /* E1 */
-            return true;
-    }
-    return false;
-}
-
-/* A waiter that holds nothing and has not been served leaves the count. *v has HELD. */
-static bool give_up(plait_lock_t *lock, uint32_t *v)
-{
-    while (*v & HELD)
-        if (cas_relaxed(&lock->state, v, (*v - WAITER) & ~(uint32_t)WAKING))
+    while (*v == from)
+        if (cas_acquire(&lock->state, v, as)) /* E1 */
             return true;
     return false;
 }
 
-/* Clear WAKING, so that the next release wakes somebody again. False: the lock became free meanwhile. */
-static bool settle(plait_lock_t *lock, uint32_t *v)
+static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
 {
-    while (*v & HELD) {
-        if (!(*v & WAKING))
-            return true;
-        if (cas_relaxed(&lock->state, v, *v & ~(uint32_t)WAKING)) {
-            *v &= ~(uint32_t)WAKING;
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+
+    while (plait__spin_pause(&spin)) {
+        uint32_t v = load_relaxed(&lock->state);
+
+        if (take(lock, &v, FREE, HELD)) {
+            plait__spin_paid(&spin);
             return true;
         }
     }
     return false;
 }
 
-static int sleep_for_it(plait_lock_t *lock, uint32_t v, plait_time_t deadline)
+/* Behind those who have slept, for whom the lock is. True: nobody has come for it. */
+static bool is_abandoned(plait_lock_t *lock, plait_time_t deadline, int *err_out)
 {
-    uint32_t wanted;
+    plait_time_t until = plait_now() + GRACE;
+
+    *err_out = plait_wait(&lock->state, HANDED, 0, until < deadline ? until : deadline);
+    if (*err_out != ETIMEDOUT || until >= deadline)
+        return false;
+    *err_out = 0;
+    return true;
+}
+
+/* Say in the word that there are sleepers, or that there is one less who starves. True: *v says so. */
+static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
+{
+    uint32_t owed = starving ? !leaving : *v == OWED;
+    uint32_t marked = owed ? OWED : WANTED;
+
+    if (*v != marked && !cas_relaxed(&lock->state, v, marked))
+        return false;
+    *v = marked;
+    return true;
+}
+
+/* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
+static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
+{
+    plait_time_t starves_at = plait_now() + PATIENCE;
+    uint32_t v = load_relaxed(&lock->state);
+    bool starving = false, abandoned = false;
     int err = 0;
 
-    do { /* the count goes up only while it is held */
-        if (take(lock, &v, false))
-            return 0;
-        wanted = v < WAITER ? ((v & ~(uint32_t)HELD) | WANTED) + WAITER : v + WAITER;
-    } while (!cas_relaxed(&lock->state, &v, wanted));
-    v = wanted;
     for (;;) {
-        if (take(lock, &v, true))
+        if (take(lock, &v, FREE, WANTED))
             return 0;
-        if (err && give_up(lock, &v))
-            return err;
-        if (!settle(lock, &v))
-            continue;
-        err = plait_wait(&lock->state, v, 0, deadline);
+        if (slept && take(lock, &v, HANDED, starving || abandoned ? WANTED : OWED))
+            return 0;
+        if (v == HANDED && !slept) {
+            abandoned = is_abandoned(lock, deadline, &err);
+        } else if (is_held(v) && mark(lock, &v, starving, err != 0)) {
+            if (err)
+                return err;
+            err = plait_wait(&lock->state, v, 0, deadline);
+            starving = starving || plait_now() > starves_at;
+        } else {
+            continue; /* v is new */
+        }
+        slept = true;
         v = load_relaxed(&lock->state);
-        if (!err && (v & HELD) && plait__spin(&lock->state, v))
-            v = load_relaxed(&lock->state);
     }
+}
+
+int plait__lock_acquire_moved(plait_lock_t *lock)
+{
+    return sleep_for_it(lock, PLAIT_FOREVER, true);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__lock_adopt(plait_lock_t *lock)
+{
+    uint32_t v = load_seqcst(&lock->state);
+
+    while (v == HELD)
+        if (cas_relaxed(&lock->state, &v, WANTED))
+            return;
+    if (v == FREE)
+        plait_wake(&lock->state, 1, 0);
 }
 
 static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t v = load_relaxed(&lock->state);
 
-    if (take(lock, &v, false))
+    if (take(lock, &v, FREE, HELD))
         return 0;
-    if (deadline <= PLAIT_NOW)
-        return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    for (int lost = 0; lost < RACES_MAX && v < WAITER && plait__spin(&lock->state, v); lost++) {
-        v = load_relaxed(&lock->state);
-        if (take(lock, &v, false))
-            return 0;
-    }
-    return sleep_for_it(lock, load_relaxed(&lock->state), deadline);
+    if (deadline > PLAIT_NOW)
+        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline, false);
+    if (take(lock, &v, HANDED, OWED)) /* who starves will take that back */
+        return 0;
+    return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
 }
 
 static __attribute__((noinline)) int release_private(plait_lock_t *lock)
 {
     uint32_t v = load_relaxed(&lock->state);
-    uint32_t free;
-    bool wake;
 
-    do {
-        if (!(v & HELD))
+    do
+        if (!is_held(v))
             return EPERM;
-        wake = v >= WAITER && !(v & WAKING);
-        free = (v & ~(uint32_t)HELD) | (wake ? WAKING : 0);
-    } while (!cas_release(&lock->state, &v, free)); /* E1 */
-    if (wake)
+    while (!cas_release(&lock->state, &v, v == OWED ? HANDED : FREE)); /* E1; from here on only the address is used */
+    if (v != HELD)
         plait_wake(&lock->state, 1, 0);
     return 0;
 }
@@ -181,19 +220,19 @@ static __attribute__((noinline)) int join_and_acquire(plait_lock_t *lock, plait_
 
 int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
 {
-    if (!(lock->mode & PLAIT_SHARED))
+    if (!plait__lock_is_owned(lock->mode))
         return acquire_private(lock, deadline);
-    if (plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
+    if (!(lock->mode & PLAIT_SHARED) || plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
         return plait__robust_acquire(lock, deadline);
     return join_and_acquire(lock, deadline);
 }
 
 int plait_lock_release_slow(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_release(lock) : release_private(lock);
+    return plait__lock_is_owned(lock->mode) ? plait__robust_release(lock) : release_private(lock);
 }
 
 int plait_lock_consistent(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_consistent(lock) : EINVAL;
+    return plait__lock_is_owned(lock->mode) ? plait__robust_consistent(lock) : EINVAL;
 }

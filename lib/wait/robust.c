@@ -30,12 +30,24 @@
  * the next if there is none. Whatever else may go wrong with a dying peer on older kernels is healed by the
  * slices in which sleepers look again.
  *
+ * Two fibers of one thread have the same TID, and so has the thread itself: which of them holds the lock stands in `fault`,
+ * written after the word has been taken and cleared before it is given. Who finds its own TID there runs on the owner's
+ * thread, so it reads the number in program order.
+ *
+ * Fairness. The word is the kernel's, so it cannot be handed over; instead a sleeper that is woken in vain after PATIENCE sets the
+ * word `owed`. Those who come new see it and let those who sleep go first, who are woken in the order in which they came,
+ * until the starving one has the lock and clears the word. If it is killed before that, the first to wait for GRACE clears it.
+ *
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
+ * With priority inheritance (wait/pi.c) the word is the same and the kernel does the waiting and the handing over; the
+ * list's entry says so in its lowest bit, which musl would not understand: only glibc has these.
+ *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
- * it has marks the word as the kernel would.
+ * it has marks the word as the kernel would. The thread keeps its locks in a list all the same, one of its own, so that it
+ * is known what it holds.
  *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
@@ -50,19 +62,27 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "base/tsan.h"
+#include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/pi.h"
+#include "wait/spin.h"
 #include "wait/waiting.h"
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
     LAYOUT_GLIBC = -32,
     LAYOUT_MUSL = -28,
     MUSL_TYPE_SHARED = 128,
-    WAITERS = (int)FUTEX_WAITERS
+    WAITERS = (int)FUTEX_WAITERS,
+    FAULTS = PLAIT__FAULT_INCONSISTENT | PLAIT__FAULT_NOT_RECOVERABLE
 };
 
 _Static_assert(offsetof(plait_lock_t, next) == 40 && offsetof(plait_lock_t, prev) == 32, "glibc's mutex at 8");
@@ -80,10 +100,14 @@ struct self {
     uint32_t tid;
     uint32_t held;     /* shared locks that this thread holds */
     uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
-    struct head *head; /* NULL: this thread has no list */
+    bool is_watched;   /* the kernel knows the list */
+    struct head *head; /* NULL: not looked for yet */
 };
 
 static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
+
+/* What stands in for the list where libc has registered none. */
+static PLAIT_TLS struct head unwatched = { .offset = LAYOUT_GLIBC };
 
 static struct head *registered_list(void)
 {
@@ -145,7 +169,13 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
-    self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
+    self.is_watched = self.head != NULL;
+    if (!self.head) {
+        self.head = &unwatched;
+        if (!unwatched.first)
+            unwatched.first = &unwatched.first;
+    }
+    self.word_at = self.head->offset == LAYOUT_MUSL;
 }
 
 static inline struct self *me(void)
@@ -155,14 +185,19 @@ static inline struct self *me(void)
     return &self;
 }
 
+bool plait__robust_pi_works(void)
+{
+    return me()->is_watched && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+}
+
 bool plait__robust_list_works(void)
 {
-    return me()->head != NULL;
+    return me()->is_watched;
 }
 
 int32_t plait__robust_layout(void)
 {
-    return me()->head ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
+    return me()->is_watched ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
 }
 
 uint32_t plait__robust_tid(void)
@@ -176,6 +211,18 @@ static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
     plait_lock_t *l = (plait_lock_t *)(uintptr_t)lock;
 
     return &l->robust[s->word_at];
+}
+
+/* Of what the caller's thread holds: is it held by the caller, be that a fiber or the thread itself? */
+static inline bool is_this_fibers(const plait_lock_t *lock)
+{
+    return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
+}
+
+/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
+static inline uint32_t *owed_of(plait_lock_t *lock)
+{
+    return &lock->robust[2];
 }
 
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
@@ -196,6 +243,12 @@ static inline void **prev_of_entry(void *entry)
     return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
 }
 
+/* How the kernel wants the entry named: the lowest bit tells it that the word is one of its PI futexes. */
+static inline void *entry_of(plait_lock_t *lock)
+{
+    return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
+}
+
 static inline void link_entry(struct head *head, plait_lock_t *lock)
 {
     void *first = head->first;
@@ -206,7 +259,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
     if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
-    head->first = &lock->next;
+    head->first = entry_of(lock);
     __tsan_release(&deaths);
 }
 
@@ -225,28 +278,22 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        link_entry(s->head, lock);
+    link_entry(s->head, lock);
 }
 
 static inline void *announce(struct self *s, plait_lock_t *lock)
 {
-    void *saved = NULL;
+    void *saved = s->head->pending;
 
-    if (s->head) {
-        saved = s->head->pending;
-        s->head->pending = &lock->next;
-        compiler_barrier();
-    }
+    s->head->pending = entry_of(lock);
+    compiler_barrier();
     return saved;
 }
 
 static inline void unannounce(struct self *s, void *saved)
 {
-    if (s->head) {
-        compiler_barrier();
-        s->head->pending = saved;
-    }
+    compiler_barrier();
+    s->head->pending = saved;
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -286,15 +333,47 @@ static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uin
     return err;
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+/*
+ * The caller's thread holds it. Has the caller itself? Without a hook no other fiber of this thread will run before
+ * the caller goes on.
+ */
+static bool is_deadlock(const plait_lock_t *lock)
 {
+    return is_this_fibers(lock) || !plait__wait_is_hooked();
+}
+
+/* A starving one has the lock, or gives up: others may go first again. */
+static void be_served(plait_lock_t *lock)
+{
+    store_relaxed(owed_of(lock), 0);
+    plait_wake(owed_of(lock), UINT_MAX, PLAIT_SHARED);
+}
+
+/* Somebody starves: those who come new let those who sleep go first, for as long as a living one can take. */
+static void let_pass(plait_lock_t *lock, plait_time_t deadline)
+{
+    plait_time_t until = plait_now() + GRACE;
+
+    if (plait_wait(owed_of(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
+        be_served(lock); /* it was killed, or stopped */
+}
+
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
+ * be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
+                   bool *starving)
+{
+    plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
-    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
+    struct plait__spin spin;
     bool spun = false;
     int err = 0;
 
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
+        return EDEADLK;
+    spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
 
@@ -306,18 +385,17 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
         if (!(v & FUTEX_TID_MASK)) {
             if (!cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
                 continue;
+            if (!spun)
+                plait__spin_paid(&spin);
             if (!(v & FUTEX_OWNER_DIED))
                 return 0;
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid)
-            return EDEADLK;
-        if (!spun && deadline > PLAIT_NOW) {
+        if (!spun && !plait__spin_pause(&spin))
             spun = true;
-            if (plait__spin(word, v))
-                continue;
-        }
+        if (!spun)
+            continue;
         if (err) {
             if (waiters)
                 pass_wake_on(word);
@@ -327,51 +405,78 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
+        if (starves_at == PLAIT_FOREVER)
+            starves_at = plait_now() + PATIENCE;
         err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
+        if (!*starving && plait_now() > starves_at) {
+            *starving = true;
+            store_relaxed(owed_of(lock), 1);
+        }
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
 }
 
-static __attribute__((noinline)) int refuse(plait_lock_t *lock)
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
+    bool starving = false;
+    int err;
+
+    if (lock->mode & PLAIT_PRIO_INHERIT) {
+        err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
+        if (err == EOWNERDEAD)
+            __tsan_acquire(&deaths);
+        return err;
+    }
+    err = contend(s, saved, lock, deadline, waiters, &starving);
+    if (starving)
+        be_served(lock);
+    return err;
+}
+
+/* The lock is the caller's, acquired with `err`: say which fiber has it, unless it cannot be held any more. */
+static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
+{
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+
+    if (err == EOWNERDEAD)
+        fault |= PLAIT__FAULT_INCONSISTENT;
+    store_relaxed(&lock->fault, fault | plait__fiber_number << PLAIT__FAULT_FIBER_SHIFT);
+    if (!(fault & PLAIT__FAULT_NOT_RECOVERABLE))
+        return err;
     plait__robust_release(lock);
     return ENOTRECOVERABLE;
 }
 
 /* The rest of an acquire that is announced and did not find the word free. */
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved)
+                                                       void *saved, uint32_t waiters)
 {
-    int err = acquire_contended(s, &saved, lock, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
         s->held++;
     }
     unannounce(s, saved);
-    if (err != 0 && err != EOWNERDEAD)
-        return err;
-    if (err == EOWNERDEAD)
-        store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
-    if (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE)
-        return refuse(lock);
-    return err;
+    return err == 0 || err == EOWNERDEAD ? take_over(lock, err) : err;
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
-static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     struct self *s = me();
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
-    return acquire_announced(s, lock, deadline, announce(s, lock));
+    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+        let_pass(lock, deadline);
+    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
-/* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
+/* Is what stands in *s known since the last fork, and the lock not one that the kernel hands over? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head && !(lock->mode & PLAIT__LOCK_NO_LIST), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && !(lock->mode & PLAIT_PRIO_INHERIT), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -382,19 +487,19 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
-        return acquire_anyhow(lock, deadline);
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
+        return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
-        return acquire_announced(s, lock, deadline, saved);
+        return acquire_announced(s, lock, deadline, saved, 0);
     link_entry(head, lock);
     s->held++;
     compiler_barrier();
     head->pending = saved;
-    if (__builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0))
-        return refuse(lock);
+    if (__builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
+        return take_over(lock, 0);
     return 0;
 }
 
@@ -406,30 +511,33 @@ static __attribute__((noinline)) int wake_announced(struct self *s, uint32_t *wo
     return 0;
 }
 
-static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+/* Release what the caller's thread holds. */
+static int give(struct self *s, plait_lock_t *lock)
 {
-    struct self *s = me();
     uint32_t *word = word_of(lock, s);
-    unsigned count = 1;
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+    unsigned count = fault ? UINT_MAX : 1;
     uint32_t v;
     void *saved;
 
-    if ((load_relaxed(word) & FUTEX_TID_MASK) != s->tid)
-        return EPERM;
-    if (lock->fault != 0) {
-        store_relaxed(&lock->fault, PLAIT__FAULT_NOT_RECOVERABLE);
-        count = UINT_MAX;
-    }
+    store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, lock);
+    unlink_entry(s->head, lock);
     compiler_barrier();
-    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (lock->mode & PLAIT_PRIO_INHERIT)
+        v = plait__pi_release(word, s->tid);
+    else
+        v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (v & FUTEX_WAITERS)
         return wake_announced(s, word, count, saved);
     unannounce(s, saved);
     return 0;
+}
+
+static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+{
+    return plait__robust_is_mine(lock) ? give(me(), lock) : EPERM;
 }
 
 int plait__robust_release(plait_lock_t *lock)
@@ -440,7 +548,7 @@ int plait__robust_release(plait_lock_t *lock)
     uint32_t v;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(load_relaxed(&lock->fault) != 0, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
         return release_anyhow(lock);
     word = word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
@@ -458,13 +566,28 @@ int plait__robust_release(plait_lock_t *lock)
     return 0;
 }
 
+const uint32_t *plait__robust_word(const plait_lock_t *lock)
+{
+    return word_of(lock, me());
+}
+
+void plait__robust_adopt(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
+}
+
+int plait__robust_acquire_moved(plait_lock_t *lock)
+{
+    return acquire_anyhow(lock, PLAIT_FOREVER, FUTEX_WAITERS);
+}
+
 int plait__robust_consistent(plait_lock_t *lock)
 {
     if (!plait__robust_is_mine(lock))
         return EPERM;
     if (!(lock->fault & PLAIT__FAULT_INCONSISTENT))
         return EINVAL;
-    store_relaxed(&lock->fault, 0);
+    store_relaxed(&lock->fault, lock->fault & ~(uint32_t)FAULTS);
     return 0;
 }
 
@@ -477,7 +600,7 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
 {
     const struct self *s = me();
 
-    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid;
+    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
@@ -507,8 +630,10 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
 
 void plait__robust_resign(plait_lock_t *life)
 {
-    me()->held++; /* release counts one down, claim has counted none up */
-    plait__robust_release(life);
+    struct self *s = me();
+
+    s->held++; /* give counts one down, claim has counted none up */
+    give(s, life);
 }
 
 void plait__robust_disown(plait_lock_t *life)
@@ -516,8 +641,7 @@ void plait__robust_disown(plait_lock_t *life)
     struct self *s = me();
     void *saved = announce(s, life);
 
-    if (s->head && !(life->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, life);
+    unlink_entry(s->head, life);
     compiler_barrier();
     exchange_release(word_of(life, s), FUTEX_OWNER_DIED);
     unannounce(s, saved);
@@ -542,8 +666,6 @@ bool plait__robust_holds_within(const void *start, uint64_t size)
     struct head *head = me()->head;
     unsigned seen = 0;
 
-    if (!head)
-        return false;
     for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
         uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
 

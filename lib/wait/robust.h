@@ -11,20 +11,34 @@
 
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
+    PLAIT__LOCK_RECURSIVE = 1u << 29, /* a plait_rlock_t begins with it */
     PLAIT__LOCK_NO_LIST = 1u << 30 /* no robust lists here: owners are watched by their start time */
 };
 
 /* plait_lock_t.state of a shared lock: neither free nor held to the inlined fast path. */
 #define PLAIT__LOCK_IS_SHARED 0x80000000u
 
-/* Bits of plait_lock_t.fault, guarded by the lock; NOT_RECOVERABLE is also read by those who wait. */
+/*
+ * Bits of plait_lock_t.fault, guarded by the lock; NOT_RECOVERABLE is also read by those who wait, and the number by other
+ * fibers of the holder's thread.
+ */
 enum {
-    PLAIT__FAULT_INCONSISTENT = 1u << 0,   /* the holder got EOWNERDEAD and has not repaired yet */
-    PLAIT__FAULT_NOT_RECOVERABLE = 1u << 1 /* for good */
+    PLAIT__FAULT_INCONSISTENT = 1u << 0,    /* the holder got EOWNERDEAD and has not repaired yet */
+    PLAIT__FAULT_NOT_RECOVERABLE = 1u << 1, /* for good */
+    PLAIT__FAULT_FIBER_SHIFT = 2            /* above: which fiber of the owner's thread holds it; 0: free, or no fiber */
 };
 
 /* Does the calling thread have a robust list that the kernel knows of? */
 bool plait__robust_list_works(void);
+
+/* Can locks of this thread have PLAIT_PRIO_INHERIT? */
+bool plait__robust_pi_works(void);
+
+/* Is a lock of this mode one of these? The others are words without an owner. */
+static inline bool plait__lock_is_owned(uint32_t mode)
+{
+    return mode & (PLAIT_SHARED | PLAIT_PRIO_INHERIT);
+}
 
 /*
  * Where the lock's word lies from its entry in the list, as this libc has told the kernel: -32 (glibc) or -28 (musl), and
@@ -44,6 +58,14 @@ int plait__robust_release(plait_lock_t *lock);
 int plait__robust_consistent(plait_lock_t *lock);
 bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
+
+/*
+ * For sleepers that were moved to the lock's own (sync/held.h): where these sleep; to say that somebody sleeps there, or to
+ * wake one if the lock is free; and to acquire it as one of them.
+ */
+const uint32_t *plait__robust_word(const plait_lock_t *lock);
+void plait__robust_adopt(plait_lock_t *lock);
+int plait__robust_acquire_moved(plait_lock_t *lock);
 
 /*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.
