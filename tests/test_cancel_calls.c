@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -628,11 +629,9 @@ int main(int argc, char **argv)
         EVERYWHERE(calls_that_start_and_wake_take_no_notice),
         cmocka_unit_test(calls_are_cancelled_without_futex_waitv),
     };
-    sigset_t blocked;
 
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &blocked, NULL);
+    if (plait_signal_block((const int[]){ SIGUSR1, 0 }) != 0)
+        return 99;
     gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (gate == MAP_FAILED || plait_init(&argc, &argv) != 0)
         return 99;

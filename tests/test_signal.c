@@ -101,7 +101,10 @@ static void signals_that_cannot_be_waited_for_are_refused(void **state)
         const int numbers[] = { SIGUSR1, bad[i], 0 };
 
         assert_int_equal(plait_signal_new(&s, &(struct plait_signal_opts){ .signals = numbers }), EINVAL);
+        assert_int_equal(plait_signal_block(numbers), EINVAL);
     }
+    assert_int_equal(plait_signal_block(NULL), EINVAL);
+    assert_int_equal(plait_signal_block((const int[]){ 0 }), EINVAL);
     assert_int_equal(plait_signal_new(&s, &(struct plait_signal_opts){ .signals = (const int[]){ 0 } }), EINVAL);
     assert_int_equal(plait_signal_new(&s, NULL), EINVAL);
     assert_int_equal(plait_signal_new(NULL, &(struct plait_signal_opts){ .signals = (const int[]){ SIGUSR1, 0 } }), EINVAL);
@@ -116,6 +119,17 @@ static void signal_that_is_not_blocked_is_refused(void **state)
 
     assert_int_equal(plait_signal_new(&s, &(struct plait_signal_opts){ .signals = (const int[]){ SIGUSR1, SIGCONT, 0 } }),
                      EINVAL);
+}
+
+static void signal_blocked_by_us_is_blocked_for_this_thread(void **state)
+{
+    sigset_t before, after;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &before);
+    assert_int_equal(plait_signal_block((const int[]){ SIGCONT, SIGWINCH, 0 }), 0);
+    pthread_sigmask(SIG_SETMASK, &before, &after);
+    for (int i = 1; i < NSIG; i++)
+        assert_int_equal(sigismember(&after, i), i == SIGCONT || i == SIGWINCH ? 1 : sigismember(&before, i));
 }
 
 static void thread_and_descriptors_are_there_while_there_are_objects(void **state)
@@ -160,15 +174,15 @@ static void nothing_is_done_behind_the_programs_back(void **state)
 static void signal_tells_who_sent_it(void **state)
 {
     plait_signal_t *s = FOR(SIGTERM, SIGHUP);
-    siginfo_t info;
+    struct plait_signal_info info;
 
     memset(&info, 0, sizeof info);
     assert_int_equal(kill(getpid(), SIGHUP), 0);
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_FOREVER), 0);
-    assert_int_equal(info.si_signo, SIGHUP);
-    assert_int_equal(info.si_code, SI_USER);
-    assert_int_equal(info.si_pid, getpid());
-    assert_int_equal(info.si_uid, getuid());
+    assert_int_equal(info.number, SIGHUP);
+    assert_int_equal(info.code, SI_USER);
+    assert_int_equal(info.pid, getpid());
+    assert_int_equal(info.uid, getuid());
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_NOW), ETIMEDOUT);
     plait_signal_free(s);
 }
@@ -199,15 +213,15 @@ static void signal_wait_ends_at_the_deadline(void **state)
 static void signal_of_a_default_ignored_kind_arrives(void **state)
 {
     plait_signal_t *s = FOR(SIGCHLD);
-    siginfo_t info;
+    struct plait_signal_info info;
     pid_t pid = fork();
 
     if (pid == 0)
         _exit(7);
     memset(&info, 0, sizeof info);
     assert_int_equal(plait_signal_wait(s, &info, plait_after(20)), 0);
-    assert_int_equal(info.si_pid, pid);
-    assert_int_equal(info.si_status, 7);
+    assert_int_equal(info.pid, pid);
+    assert_int_equal(info.status, 7);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     plait_signal_free(s);
 }
@@ -215,7 +229,7 @@ static void signal_of_a_default_ignored_kind_arrives(void **state)
 static void standard_signal_is_kept_once_with_the_newest_information(void **state)
 {
     plait_signal_t *s = FOR(SIGUSR1, SIGUSR2);
-    siginfo_t info;
+    struct plait_signal_info info;
 
     send(SIGUSR1, 1);
     assert_true(has_arrived(s, SIGUSR1, 1));
@@ -225,10 +239,10 @@ static void standard_signal_is_kept_once_with_the_newest_information(void **stat
     assert_true(has_arrived(s, SIGUSR1, 2));
     assert_int_equal(plait_signal_count(s, 0), 3);
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_NOW), 0);
-    assert_int_equal(info.si_signo, SIGUSR1);
-    assert_int_equal(info.si_value.sival_int, 2);
+    assert_int_equal(info.number, SIGUSR1);
+    assert_int_equal(info.value, 2);
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_NOW), 0);
-    assert_int_equal(info.si_signo, SIGUSR2);
+    assert_int_equal(info.number, SIGUSR2);
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_NOW), ETIMEDOUT);
     assert_int_equal(plait_signal_lost(s), 0);
     assert_int_equal(plait_signal_count(s, -1), 0);
@@ -240,13 +254,13 @@ static void realtime_signals_come_one_by_one_in_order(void **state)
 {
     enum { COUNT = 3000 };
     plait_signal_t *s = make((const int[]){ SIGRTMIN, 0 }, COUNT);
-    siginfo_t info;
+    struct plait_signal_info info;
 
     for (int i = 0; i < COUNT; i++)
         send(SIGRTMIN, i);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(plait_signal_wait(s, &info, plait_after(20)), 0);
-        assert_int_equal(info.si_value.sival_int, i);
+        assert_int_equal(info.value, i);
     }
     assert_int_equal(plait_signal_wait(s, NULL, PLAIT_NOW), ETIMEDOUT);
     assert_int_equal(plait_signal_count(s, SIGRTMIN), COUNT);
@@ -257,7 +271,7 @@ static void realtime_signals_beyond_the_depth_are_lost_and_displace_nothing(void
 {
     plait_signal_t *s = make((const int[]){ SIGRTMIN, SIGRTMIN + 1, SIGTERM, SIGHUP, 0 }, 3);
     const int expected[] = { SIGRTMIN, SIGRTMIN + 1, SIGRTMIN, SIGTERM, SIGHUP };
-    siginfo_t info;
+    struct plait_signal_info info;
 
     for (int i = 0; i < 5; i++) {
         send(SIGRTMIN + i % 2, i);
@@ -270,11 +284,11 @@ static void realtime_signals_beyond_the_depth_are_lost_and_displace_nothing(void
     assert_int_equal(plait_signal_lost(s), 2);
     for (int i = 0; i < 5; i++) {
         assert_int_equal(plait_signal_wait(s, &info, PLAIT_NOW), 0);
-        assert_int_equal(info.si_signo, expected[i]);
+        assert_int_equal(info.number, expected[i]);
     }
     send(SIGRTMIN, 9);
     assert_int_equal(plait_signal_wait(s, &info, PLAIT_FOREVER), 0);
-    assert_int_equal(info.si_value.sival_int, 9);
+    assert_int_equal(info.value, 9);
     plait_signal_free(s);
 }
 
@@ -319,10 +333,10 @@ struct crowd {
 static void *take_until_stop(void *arg)
 {
     struct crowd *crowd = arg;
-    siginfo_t info;
+    struct plait_signal_info info;
 
-    while (plait_signal_wait(crowd->signal, &info, plait_after(20)) == 0 && info.si_signo == SIGRTMIN)
-        __atomic_fetch_add(&crowd->got[info.si_value.sival_int], 1, __ATOMIC_RELAXED);
+    while (plait_signal_wait(crowd->signal, &info, plait_after(20)) == 0 && info.number == SIGRTMIN)
+        __atomic_fetch_add(&crowd->got[info.value], 1, __ATOMIC_RELAXED);
     return NULL;
 }
 
@@ -385,13 +399,13 @@ static int ready_pipe[2];
 
 static int use_in_child(void *unused)
 {
-    siginfo_t info;
+    struct plait_signal_info info;
 
     if (plait_signal_count(inherited, 0) != 0 || plait_signal_wait(inherited, NULL, PLAIT_NOW) != ETIMEDOUT)
         return 1; /* what the parent had not taken is the parent's */
     if (write(ready_pipe[1], "r", 1) != 1 || plait_signal_wait(inherited, &info, plait_after(20)) != 0)
         return 2;
-    if (info.si_signo != SIGUSR1 || info.si_pid != getppid())
+    if (info.number != SIGUSR1 || info.pid != getppid())
         return 3;
     return plait_signal_free(inherited);
 }
@@ -487,10 +501,11 @@ static void server_ends_in_order_on_sigterm(void **state)
 
 int main(void)
 {
-    static const int blocked[] = { SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGCHLD };
+    const int blocked[] = { SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGCHLD, SIGRTMIN, SIGRTMIN + 1, 0 };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signals_that_cannot_be_waited_for_are_refused),
         cmocka_unit_test(signal_that_is_not_blocked_is_refused),
+        cmocka_unit_test(signal_blocked_by_us_is_blocked_for_this_thread),
         cmocka_unit_test(thread_and_descriptors_are_there_while_there_are_objects),
         cmocka_unit_test(nothing_is_done_behind_the_programs_back),
         cmocka_unit_test(signal_tells_who_sent_it),
@@ -508,13 +523,8 @@ int main(void)
         cmocka_unit_test(child_after_fork_may_drop_it_unused),
         cmocka_unit_test(server_ends_in_order_on_sigterm),
     };
-    sigset_t set;
 
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof blocked / sizeof blocked[0]; i++)
-        sigaddset(&set, blocked[i]);
-    sigaddset(&set, SIGRTMIN);
-    sigaddset(&set, SIGRTMIN + 1);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (plait_signal_block(blocked) != 0)
+        return 99;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
