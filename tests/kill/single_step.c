@@ -23,10 +23,10 @@ static struct world {
     plait_rlock_t rlock; /* guards a and b as well, in its cases */
     plait_cond_t cond;
     plait_sem_t sem;
-    plait_cancel_t token, child;
     plait_once_t once;
     plait_latch_t latch;
     plait_wait_group_t group;
+    plait_cancel_t token, child;
     long a, b; /* guarded by lock; a == b */
     uint32_t broken;
 } *world;
