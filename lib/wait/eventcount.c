@@ -10,10 +10,15 @@
 
 enum { SLEEPERS = 1, ROUND = 2 };
 
+uint32_t plait__eventcount_renew(struct plait__eventcount *ec)
+{
+    return __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS; /* E1 */
+}
+
 uint32_t plait__eventcount_prepare(struct plait__eventcount *ec)
 {
     add_seqcst(&ec->sleepers, 1);
-    return __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS; /* E1 */
+    return plait__eventcount_renew(ec);
 }
 
 void plait__eventcount_cancel(struct plait__eventcount *ec)
