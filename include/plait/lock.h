@@ -9,6 +9,7 @@
 
 #include <plait/export.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -44,7 +45,7 @@ PLAIT_BEGIN_DECLS
  * held in the child and released there by the child's copy of the thread.
  */
 typedef struct plait_lock {
-    uint32_t state;        /* atomic: private: held, waking, waiters; shared: a constant that is never 0 */
+    uint32_t state;        /* atomic: private: free, held, held and wanted; shared: a constant */
     uint32_t mode;         /* const after init: flags */
     uint32_t robust[3];    /* atomic: shared: the owner's word lies in here, where this libc wants it */
     uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable */
@@ -75,6 +76,9 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  * Not a cancellation point of pthreads; not for signal handlers.
  */
 PLAIT_API int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
+
+/* plait_lock_acquire as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock);
 
 /*
  * Release the lock, and wake one sleeper. EPERM, and nothing done: the lock is not held, or (shared) not by
@@ -112,9 +116,11 @@ PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 
 PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
 {
-    /* 1: held, private, and nobody waits. What a subtraction that finds a waiter leaves is still held. */
-    if (__builtin_expect(plait_hooks == 0 && __atomic_load_n(&lock->state, __ATOMIC_RELAXED) == 1u, 1) &&
-        __builtin_expect(__atomic_sub_fetch(&lock->state, 1u, __ATOMIC_RELEASE) == 0, 1))
+    uint32_t held = 1u; /* private, and nobody waits */
+
+    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
+        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
+                                                     __ATOMIC_RELAXED), 1))
         return 0;
     return plait_lock_release_slow(lock);
 }

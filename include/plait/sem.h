@@ -8,11 +8,12 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
 /* The most permits a semaphore can have. */
-#define PLAIT_SEM_MAX 0x3fffffffu
+#define PLAIT_SEM_MAX 0x1fffffffu
 
 /*
  * plait_sem_t - permits that are acquired and released, by anyone, in any order.
@@ -40,12 +41,12 @@ typedef struct plait_sem {
     uint32_t word;         /* atomic: value in bits 0-29, then "wants several", "sleepers" */
     uint32_t mode;         /* const after init: flags */
     uint32_t max;          /* const after init: the bound, 0 for PLAIT_SEM_MAX */
-    uint32_t spare;
+    uint32_t usual;        /* const after init: the value when all permits are there: a guess at the word, never relied on */
     uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
     uint64_t spare2;
 } plait_sem_t;
 
-#define PLAIT_SEM_INIT(value) { (value), 0, 0, 0, 0, 0 }
+#define PLAIT_SEM_INIT(value) { (value), 0, 0, (value), 0, 0 }
 
 /*
  * Make a semaphore with `value` permits (0 to PLAIT_SEM_MAX). EINVAL: a greater value, PLAIT_BOUNDED with a
@@ -65,6 +66,9 @@ PLAIT_API int plait_sem_fini(plait_sem_t *sem);
  */
 PLAIT_API int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
 
+/* plait_sem_acquire as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count);
+
 /*
  * Give `count` permits back, or the first time, and wake as many sleepers as they may serve. EOVERFLOW, and nothing
  * done: the value would rise above the bound. EINVAL: count is 0.
@@ -77,13 +81,20 @@ PLAIT_API unsigned plait_sem_value(const plait_sem_t *sem);
 /* What the inlined calls fall back to: the same contracts. Not to be called directly. */
 PLAIT_API int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline);
 PLAIT_API int plait_sem_release_slow(plait_sem_t *sem, unsigned count);
+PLAIT_API int plait_sem_released_slow(plait_sem_t *sem, unsigned count, uint32_t word, uint32_t mode);
 
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline)
 {
-    uint32_t word = __atomic_load_n(&sem->word, __ATOMIC_RELAXED);
+    /* A guess, not a look: where it is right, it saves what looking at a word that was just changed costs. */
+    uint32_t word = sem->usual ? sem->usual : __atomic_load_n(&sem->word, __ATOMIC_RELAXED);
 
     /* Below 2^30 no flag is set; count - 1 < word also sends a count of 0 to the slow path. */
+    if (__builtin_expect(plait_hooks == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
+        __builtin_expect(__atomic_compare_exchange_n(&sem->word, &word, word - count, 0, __ATOMIC_ACQUIRE,
+                                                     __ATOMIC_RELAXED), 1))
+        return 0;
+    /* Not as guessed, but now it is known. */
     if (__builtin_expect(plait_hooks == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&sem->word, &word, word - count, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
@@ -94,15 +105,14 @@ PLAIT_INLINE int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_
 PLAIT_INLINE int plait_sem_release(plait_sem_t *sem, unsigned count)
 {
     uint32_t mode = sem->mode; /* read before: once the permits are there, the semaphore may be freed */
-    uint32_t word = __atomic_load_n(&sem->word, __ATOMIC_RELAXED);
 
-    /* No flags, no bound, and so far below the maximum that no number of threads adds up to it. */
-    if (__builtin_expect(plait_hooks == 0 && mode <= PLAIT_SHARED && word <= PLAIT_SEM_MAX / 2 && count - 1u < 0xffffu,
-                         1)) {
-        word = __atomic_fetch_add(&sem->word, count, __ATOMIC_RELEASE);
+    /* No bound, and a count so small that no number of threads carries the value into the flags. */
+    if (__builtin_expect(plait_hooks == 0 && mode <= PLAIT_SHARED && count - 1u < 0xffffu, 1)) {
+        uint32_t word = __atomic_add_fetch(&sem->word, count, __ATOMIC_RELEASE);
+
         if (__builtin_expect(word <= PLAIT_SEM_MAX, 1))
             return 0;
-        return plait_wake(&sem->word, word & (PLAIT_SEM_MAX + 1u) ? 0xffffffffu : count, mode);
+        return plait_sem_released_slow(sem, count, word, mode);
     }
     return plait_sem_release_slow(sem, count);
 }

@@ -27,10 +27,10 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "queue/steps.h"
+#include "wait/spin.h"
 #include "wait/waitable.h"
 #include "wait/waiting.h"
 
-enum { RACES_MAX = 64 }; /* lost to others while spinning, before the caller sleeps */
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
 static inline unsigned flags_of(const struct plait_queue *q)
@@ -51,14 +51,15 @@ static __attribute__((noinline)) int lock_contended(plait_lock_t *lock, plait_ti
 /* A side is held for one step at a time: let its holder make many before looking again. */
 static __attribute__((noinline)) int lock_private(plait_lock_t *lock, plait_time_t deadline)
 {
-    uint32_t v = load_relaxed(&lock->state);
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_STREAM, PLAIT_FOREVER);
 
-    for (int lost = 0; lost < RACES_MAX && v <= 1; lost++) { /* more than the holder there: sleep, do not watch */
-        if (v == 0 && cas_acquire(&lock->state, &v, 1))
+    while (plait__spin_pause(&spin)) {
+        uint32_t free = 0;
+
+        if (load_relaxed(&lock->state) == free && cas_acquire(&lock->state, &free, 1)) {
+            plait__spin_paid(&spin);
             return 0;
-        if (!plait__spin_gently(&lock->state, v))
-            break;
-        v = load_relaxed(&lock->state);
+        }
     }
     return lock_contended(lock, deadline);
 }
@@ -151,7 +152,7 @@ static bool may_succeed(struct plait_queue *q, struct plait__queue_side *side)
 }
 
 /* Watch the other side's progress for a while: the low half of its `at`. */
-static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *side)
+static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *side, plait_time_t deadline)
 {
     struct plait__queue_side *other = side == &q->body->get ? &q->body->put : &q->body->get;
     const uint32_t *low = (const uint32_t *)(const void *)&other->at;
@@ -159,7 +160,7 @@ static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *sid
 
     if (may_succeed(q, side))
         return true;
-    return plait__spin_gently(low, seen);
+    return plait__spin_until_changed(PLAIT__SPIN_STREAM, low, seen, deadline);
 }
 
 /* The rest of a call whose first attempt answered EAGAIN. */
@@ -172,7 +173,7 @@ static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt
 
     if (deadline <= PLAIT_NOW)
         return plait_cancel_current() && plait_cancel_is_set(plait_cancel_current()) ? ECANCELED : ETIMEDOUT;
-    for (unsigned spins = 0; spins < 3 && spin_for_change(q, side); spins++) {
+    for (unsigned spins = 0; spins < 3 && spin_for_change(q, side, deadline); spins++) {
         err = attempt(q, item, deadline);
         if (err != EAGAIN)
             return err;

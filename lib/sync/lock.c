@@ -5,36 +5,31 @@
  * A shared lock is a robust lock (wait/robust.c); its `state` is a constant that sends the inlined fast path here. A
  * private lock is its `state`:
  *
- *     bit 0      ALONE     held, and nobody waits; or held by a caller who is about to take this bit off
- *     bit 1      WANTED    held, and somebody waits, or did
- *     bit 2      WAKING    a sleeper has been woken and has not yet acted on it
- *     bits 3-7   0
- *     bits 8-31  the number of waiters: callers that sleep, or are about to, or have just been woken
+ *     0  FREE
+ *     1  HELD     and nobody sleeps
+ *     2  WANTED   held, and somebody sleeps, or may
  *
- * Held means ALONE or WANTED, never both. Acquire: 0 -> ALONE, inlined; else spin, else count oneself as a waiter, which
- * turns ALONE into WANTED, and sleep while it is held. A waiter leaves the count in the same exchange in which it
- * acquires, or gives up. Release, inlined: if the state is ALONE, subtract it. If a waiter came in between, WANTED - ALONE
- * is ALONE: the lock is still held, by a caller who is on its way to the slow release and will not mind which
- * of the two bits it finds. (A subtraction is cheaper than an exchange with a comparison.) The slow release takes both bits
- * off, and unless WAKING is set already, it is set and one sleeper woken. So at most one woken thread is
- * on its way at any time, and a holder that releases and re-acquires meanwhile pays no system call (the "designated
- * waker" of nsync).
+ * This is the third mutex of Drepper's "Futexes are tricky" (2011), with deadlines. Acquire: FREE -> HELD, inlined; else spin
+ * for it; else make it WANTED and sleep while it is that. Release: HELD -> FREE, inlined; else exchange for FREE, and wake one
+ * if it was WANTED. Who has slept acquires it as WANTED, for it cannot know whether others sleep still.
  *
- * Who finds others waiting does not spin but joins them: with more threads than CPUs a spinner takes the CPU of a
- * holder, and slows the holder down by looking at its line.
+ * No wake is lost. Invariant: while somebody sleeps, the lock is WANTED, or a thread is on its way that has been woken, or is
+ * about to be by a releaser, and will, with its next step on the word, make it WANTED. For: a sleeper falls asleep on WANTED only
+ * (futex wait compares); who takes WANTED off is a releaser, and wakes one. The woken one either acquires (WANTED), or
+ * sleeps again, or gives up, and in both cases sets WANTED first where it finds the lock HELD. Giving up does not happen
+ * while it is FREE: then it acquires. That all who sleep are not woken is no loss: the one that was passes it on when it
+ * releases.
  *
- * No wake is lost. Invariant: if WAKING is set, some waiter is awake, or is about to be woken by the releaser that set it,
- * and will clear WAKING: when it acquires, when it gives up, or before it sleeps (again). If WAKING is clear and there are
- * waiters, the next release wakes one. When the lock is free and has waiters, WAKING is set. A waiter sleeps only
- * on a held state: futex wait compares the whole word, so a release in between makes it look again. A waiter whose
- * time is up while the lock is free acquires it instead. Clearing WAKING when it was meant for another
- * costs a wake too many, never one too few.
+ * A wake-up costs the releaser one system call; until the woken one has come back to the word, which takes
+ * microseconds, the lock goes FREE -> HELD -> FREE by the inlined paths, so a streak of them costs one wake.
+ *
+ * Among others, in plait_wait_any, nobody acquires a lock just to give up: who leaves while it is FREE wakes the next.
  *
  * E1 hand over: the operation that makes it free releases, the one that makes it held acquires.
  *
  * The last thing a release does to the memory is that operation; the wake uses the address alone. So the next holder
- * may free the lock. There are never waiters that could outlive it: they are counted before they sleep and must be gone
- * before anyone may free it.
+ * may free the lock. Who still waits for a lock that is freed has itself to blame; a sleeper that was woken and not yet
+ * come back is a waiter.
  */
 #include <plait/lock.h>
 
@@ -44,10 +39,10 @@
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
-#include "wait/waiting.h"
+#include "wait/spin.h"
+#include "wait/waitable.h"
 
-enum { ALONE = 1, WANTED = 2, HELD = ALONE | WANTED, WAKING = 4, WAITER = 256 };
-enum { RACES_MAX = 64 }; /* lost to others while spinning, before the caller sleeps: it has a deadline */
+enum { FREE, HELD, WANTED };
 
 uint32_t plait_hooks;
 
@@ -74,68 +69,48 @@ bool plait_lock_is_locked(const plait_lock_t *lock)
 {
     if (lock->mode & PLAIT_SHARED)
         return plait__robust_is_locked(lock);
-    return load_relaxed(&lock->state) & HELD;
+    return load_relaxed(&lock->state) != FREE;
 }
 
-/* Take the lock if it is free; with `registered` the caller leaves the waiters' count as well. *v: what was seen. */
-static bool take(plait_lock_t *lock, uint32_t *v, bool registered)
+/* Take the lock, as HELD or WANTED, if it is free. *v: what was seen. */
+static bool take(plait_lock_t *lock, uint32_t *v, uint32_t as)
 {
-    while (!(*v & HELD)) {
-        uint32_t taken = registered ? (*v - WAITER) & ~(uint32_t)WAKING : *v;
-
-        taken |= taken < WAITER ? ALONE : WANTED;
-
-        if (cas_acquire(&lock->state, v, taken)) /* E1 */
-            return true;
-    }
-    return false;
-}
-
-/* A waiter that holds nothing and has not been served leaves the count. *v has HELD. */
-static bool give_up(plait_lock_t *lock, uint32_t *v)
-{
-    while (*v & HELD)
-        if (cas_relaxed(&lock->state, v, (*v - WAITER) & ~(uint32_t)WAKING))
+    while (*v == FREE)
+        if (cas_acquire(&lock->state, v, as)) /* E1 */
             return true;
     return false;
 }
 
-/* Clear WAKING, so that the next release wakes somebody again. False: the lock became free meanwhile. */
-static bool settle(plait_lock_t *lock, uint32_t *v)
+static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
 {
-    while (*v & HELD) {
-        if (!(*v & WAKING))
-            return true;
-        if (cas_relaxed(&lock->state, v, *v & ~(uint32_t)WAKING)) {
-            *v &= ~(uint32_t)WAKING;
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+
+    while (plait__spin_pause(&spin)) {
+        uint32_t v = load_relaxed(&lock->state);
+
+        if (take(lock, &v, HELD)) {
+            plait__spin_paid(&spin);
             return true;
         }
     }
     return false;
 }
 
-static int sleep_for_it(plait_lock_t *lock, uint32_t v, plait_time_t deadline)
+/* Also the way out for who gives up: the lock is WANTED, or the caller has it after all. */
+static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
 {
-    uint32_t wanted;
+    uint32_t v = load_relaxed(&lock->state);
     int err = 0;
 
-    do { /* the count goes up only while it is held */
-        if (take(lock, &v, false))
-            return 0;
-        wanted = v < WAITER ? ((v & ~(uint32_t)HELD) | WANTED) + WAITER : v + WAITER;
-    } while (!cas_relaxed(&lock->state, &v, wanted));
-    v = wanted;
     for (;;) {
-        if (take(lock, &v, true))
+        if (take(lock, &v, WANTED))
             return 0;
-        if (err && give_up(lock, &v))
-            return err;
-        if (!settle(lock, &v))
+        if (v == HELD && !cas_relaxed(&lock->state, &v, WANTED))
             continue;
-        err = plait_wait(&lock->state, v, 0, deadline);
+        if (err)
+            return err;
+        err = plait_wait(&lock->state, WANTED, 0, deadline);
         v = load_relaxed(&lock->state);
-        if (!err && (v & HELD) && plait__spin(&lock->state, v))
-            v = load_relaxed(&lock->state);
     }
 }
 
@@ -143,32 +118,21 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
 {
     uint32_t v = load_relaxed(&lock->state);
 
-    if (take(lock, &v, false))
+    if (take(lock, &v, HELD))
         return 0;
     if (deadline <= PLAIT_NOW)
         return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    for (int lost = 0; lost < RACES_MAX && v < WAITER && plait__spin(&lock->state, v); lost++) {
-        v = load_relaxed(&lock->state);
-        if (take(lock, &v, false))
-            return 0;
-    }
-    return sleep_for_it(lock, load_relaxed(&lock->state), deadline);
+    return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline);
 }
 
 static __attribute__((noinline)) int release_private(plait_lock_t *lock)
 {
-    uint32_t v = load_relaxed(&lock->state);
-    uint32_t free;
-    bool wake;
-
-    do {
-        if (!(v & HELD))
-            return EPERM;
-        wake = v >= WAITER && !(v & WAKING);
-        free = (v & ~(uint32_t)HELD) | (wake ? WAKING : 0);
-    } while (!cas_release(&lock->state, &v, free)); /* E1 */
-    if (wake)
+    switch (exchange_release(&lock->state, FREE)) { /* E1; from here on only the address is used */
+    case FREE:
+        return EPERM;
+    case WANTED:
         plait_wake(&lock->state, 1, 0);
+    }
     return 0;
 }
 
@@ -196,4 +160,55 @@ int plait_lock_release_slow(plait_lock_t *lock)
 int plait_lock_consistent(plait_lock_t *lock)
 {
     return lock->mode & PLAIT_SHARED ? plait__robust_consistent(lock) : EINVAL;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v;
+
+    if (lock->mode & PLAIT_SHARED) {
+        int err = plait__member_of(lock, lock->arena_offset);
+
+        return err ? err : plait__robust_attempt(lock, waiting->enlisted);
+    }
+    v = load_relaxed(&lock->state);
+    return take(lock, &v, waiting->enlisted ? WANTED : HELD) ? 0 : EAGAIN;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v = load_relaxed(&lock->state);
+
+    if (lock->mode & PLAIT_SHARED)
+        return plait__robust_enlist(lock, word_out);
+    while (v == HELD && !cas_relaxed(&lock->state, &v, WANTED))
+        ;
+    *word_out = (struct plait_wait_word){ &lock->state, WANTED, 0 };
+    return v != FREE;
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v = load_relaxed(&lock->state);
+
+    if (lock->mode & PLAIT_SHARED) {
+        plait__robust_delist(lock);
+        return;
+    }
+    while (v == HELD && !cas_relaxed(&lock->state, &v, WANTED))
+        ;
+    if (v == FREE)
+        plait_wake(&lock->state, 1, 0);
+}
+
+struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = lock };
 }

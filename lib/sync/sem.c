@@ -2,14 +2,20 @@
 /*
  * How it works: one word.
  *
- *     bits 0-29  the value
+ *     bits 0-28  the value
+ *     bit 29     SLACK     releases have carried the value above its maximum, and are about to take that back
  *     bit 30     SEVERAL   a sleeper wants more than one permit: a release wakes all, who sort it out
  *     bit 31     SLEEPERS  somebody sleeps, or may
  *
  * With neither flag set, acquire is one inlined exchange, and release one addition (where there is a bound, an exchange). A
- * release that finds SLEEPERS takes the flags off in the same exchange and wakes as many as it gave permits (all,
- * with SEVERAL). A sleeper puts them on again before it sleeps. If a flag comes between an inlined release's look and its
- * addition, it wakes as well, and leaves the flags: that costs a wake too many, never one too few.
+ * release that finds SLEEPERS wakes as many as it gave permits (all, with SEVERAL). The inlined one leaves the
+ * flags, which costs a wake too many, never one too few; the slow one takes them off in its exchange. A sleeper puts
+ * them on again before it sleeps.
+ *
+ * Neither side looks at the word first: on today's CPUs to look at what was just changed by a locked instruction
+ * takes nearly as long as another one. Acquire guesses that all permits are there, and learns the word when it is
+ * wrong. Release adds first; should that carry the value above the maximum, the release takes it back, unless acquires have
+ * brought it down meanwhile: then it was in order after all.
  *
  * No wake is lost. A sleeper has seen too small a value with SLEEPERS set, and futex wait compares the word again. A
  * release takes the flag off while several may sleep, and the next release then wakes nobody; therefore who has
@@ -30,9 +36,11 @@
 
 #include "base/atomic.h"
 #include "wait/membership.h"
+#include "wait/spin.h"
+#include "wait/waitable.h"
 #include "wait/waiting.h"
 
-#define VALUE PLAIT_SEM_MAX
+#define VALUE 0x3fffffffu /* with SLACK */
 #define SEVERAL 0x40000000u
 #define SLEEPERS 0x80000000u
 
@@ -45,6 +53,7 @@ int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags)
         return err;
     if (value > PLAIT_SEM_MAX || ((flags & PLAIT_BOUNDED) && value == 0))
         return EINVAL;
+    fresh.usual = value ? value : 1; /* a signal is either not there, or one is */
     *sem = fresh;
     return 0;
 }
@@ -57,7 +66,9 @@ int plait_sem_fini(plait_sem_t *sem)
 
 unsigned plait_sem_value(const plait_sem_t *sem)
 {
-    return load_relaxed(&sem->word) & VALUE;
+    uint32_t value = load_relaxed(&sem->word) & VALUE;
+
+    return value < PLAIT_SEM_MAX ? value : PLAIT_SEM_MAX;
 }
 
 static uint32_t bound(const plait_sem_t *sem)
@@ -91,9 +102,14 @@ static void leave(plait_sem_t *sem, uint32_t flags)
         plait_wake(&sem->word, (v | flags) & SEVERAL ? UINT_MAX : 1, sem->mode & PLAIT_SHARED);
 }
 
+static uint32_t flags_for(unsigned count)
+{
+    return SLEEPERS | (count > 1 ? SEVERAL : 0);
+}
+
 int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
 {
-    uint32_t mine = SLEEPERS | (count > 1 ? SEVERAL : 0);
+    uint32_t mine = flags_for(count);
     uint32_t v = load_relaxed(&sem->word);
     uint32_t slept = 0; /* the flags, once we have slept */
     plait_time_t slice = 0;
@@ -101,7 +117,7 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
 
     if (count == 0 || count > bound(sem))
         return EINVAL;
-    if (deadline > PLAIT_NOW && (v & VALUE) < count && plait__spin(&sem->word, v))
+    if ((v & VALUE) < count && plait__spin_until_changed(PLAIT__SPIN_STREAM, &sem->word, v, deadline))
         v = load_relaxed(&sem->word);
     for (;;) {
         if (take(sem, &v, count, slept))
@@ -122,6 +138,27 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
     }
 }
 
+/* The value is above the maximum after a release of `count`. EOVERFLOW: taken back; 0: it need not be. */
+static int take_back(plait_sem_t *sem, uint32_t count)
+{
+    uint32_t v = load_relaxed(&sem->word);
+
+    while ((v & VALUE) > PLAIT_SEM_MAX)
+        if (cas_relaxed(&sem->word, &v, v - count))
+            return EOVERFLOW;
+    return 0;
+}
+
+/* The rest of an inlined release: `word` is what its addition left, which is not a plain value. */
+int plait_sem_released_slow(plait_sem_t *sem, unsigned count, uint32_t word, uint32_t mode)
+{
+    int err = (word & VALUE) > PLAIT_SEM_MAX ? take_back(sem, count) : 0;
+
+    if (!err && (word & SLEEPERS))
+        plait_wake(&sem->word, word & SEVERAL ? UINT_MAX : count, mode & PLAIT_SHARED);
+    return err;
+}
+
 int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
 {
     uint32_t v = load_relaxed(&sem->word);
@@ -136,4 +173,44 @@ int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
     if (v & SLEEPERS)
         plait_wake(&sem->word, v & SEVERAL ? UINT_MAX : count, shared);
     return 0;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    unsigned count = (unsigned)waiting->entry->size;
+    uint32_t v = load_relaxed(&sem->word);
+
+    if (count == 0 || count > bound(sem))
+        return EINVAL;
+    return take(sem, &v, count, waiting->enlisted ? flags_for(count) : 0) ? 0 : EAGAIN;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    unsigned count = (unsigned)waiting->entry->size;
+    uint32_t mine = flags_for(count);
+    uint32_t v = load_relaxed(&sem->word);
+
+    do
+        if ((v & VALUE) >= count)
+            return false;
+    while ((v & mine) != mine && !cas_relaxed(&sem->word, &v, v | mine));
+    *word_out = (struct plait_wait_word){ &sem->word, v | mine, sem->mode & PLAIT_SHARED };
+    return true;
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    leave(waiting->entry->object, flags_for((unsigned)waiting->entry->size));
+}
+
+struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }

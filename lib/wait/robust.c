@@ -55,6 +55,7 @@
 #include "base/tsan.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/spin.h"
 #include "wait/waiting.h"
 
 enum {
@@ -292,6 +293,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     bool spun = false;
     int err = 0;
 
@@ -306,6 +308,8 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
         if (!(v & FUTEX_TID_MASK)) {
             if (!cas_acquire(word, &v, tid | waiters | (v & FUTEX_WAITERS))) /* E1 */
                 continue;
+            if (!spun)
+                plait__spin_paid(&spin);
             if (!(v & FUTEX_OWNER_DIED))
                 return 0;
             __tsan_acquire(&deaths);
@@ -313,11 +317,10 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
         }
         if ((v & FUTEX_TID_MASK) == tid)
             return EDEADLK;
-        if (!spun && deadline > PLAIT_NOW) {
+        if (!spun && !plait__spin_pause(&spin))
             spun = true;
-            if (plait__spin(word, v))
-                continue;
-        }
+        if (!spun)
+            continue;
         if (err) {
             if (waiters)
                 pass_wake_on(word);
@@ -478,6 +481,34 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
     const struct self *s = me();
 
     return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid;
+}
+
+int plait__robust_attempt(plait_lock_t *lock, bool enlisted)
+{
+    int err = plait__robust_acquire(lock, PLAIT_NOW);
+
+    /* Killed before this: the kernel wakes nobody, and the others find out after a slice. */
+    if (enlisted && (err == 0 || err == EOWNERDEAD))
+        __atomic_fetch_or(word_of(lock, me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
+    return err == ETIMEDOUT || err == ECANCELED ? EAGAIN : err;
+}
+
+bool plait__robust_enlist(plait_lock_t *lock, struct plait_wait_word *word_out)
+{
+    uint32_t *word = word_of(lock, me());
+    uint32_t v = load_relaxed(word);
+
+    do
+        if (!(v & FUTEX_TID_MASK) || (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE))
+            return false;
+    while (!(v & FUTEX_WAITERS) && !cas_relaxed(word, &v, v | FUTEX_WAITERS));
+    *word_out = (struct plait_wait_word){ word, v | FUTEX_WAITERS, PLAIT_SHARED };
+    return true;
+}
+
+void plait__robust_delist(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)

@@ -46,6 +46,15 @@ bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
 
 /*
+ * The three steps of a waiter that waits for others as well (wait/waitable.h): acquire at once, or EAGAIN, where one who was
+ * `enlisted` leaves the word marked for those who may sleep; mark it and say what to sleep on, false: attempt again; leave
+ * without the lock, and pass a wake on. Nothing is announced to the kernel in between.
+ */
+int plait__robust_attempt(plait_lock_t *lock, bool enlisted);
+bool plait__robust_enlist(plait_lock_t *lock, struct plait_wait_word *word_out);
+void plait__robust_delist(plait_lock_t *lock);
+
+/*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.
  * claim: 0, the caller's thread owns it now (free, or its owner had died: *was_dead_out); EBUSY: somebody lives.
  * resign: the owner gives it up. Life words do not count among the locks that a thread may hold.

@@ -1,24 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Waiting inside the library: spins before sleeping, and sleeps in slices where a peer may die. */
+/* Waiting inside the library: sleeping in slices where a peer may die. */
 #ifndef PLAIT_WAIT_WAITING_H
 #define PLAIT_WAIT_WAITING_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include <plait/wait.h>
-
-/*
- * Watch *word for a while, as long as it equals `expected`; true when it changed. How long adapts to how
- * well it paid for this thread of late; not at all on one CPU or in a fiber.
- */
-bool plait__spin(const uint32_t *word, uint32_t expected);
-
-/* The same, looking ever more seldom, to let whoever changes the word change it often. */
-bool plait__spin_gently(const uint32_t *word, uint32_t expected);
-
-/* The number of CPUs that this process could run on when it was first asked. */
-unsigned plait__cpus(void);
 
 /*
  * plait_wait for the loops of shared objects: also returns 0 ("look again") when a slice of time has passed,

@@ -12,7 +12,6 @@
 #define SEVERAL 8
 #define SLEEPERS 16
 #define VALUE(v) ((v) & 7)
-#define FLAGS(v) ((v) & 24)
 
 byte word;
 bool asleep[THREADS];
@@ -32,13 +31,12 @@ inline wake(count, all)
     }
 }
 
-/* With no flag in sight an addition, which leaves the flags that came since; else the exchange that takes them off. */
+/* The inlined addition, which leaves the flags, or the slow release's exchange, which takes them off. */
 inline release(count)
 {
-    old = word;
     if
-    :: FLAGS(old) == 0 -> atomic { old = word; word = word + count }
-    :: else -> atomic { old = word; word = VALUE(word) + count }
+    :: atomic { old = word; word = word + count }
+    :: atomic { old = word; word = VALUE(word) + count }
     fi;
     if
     :: old & SLEEPERS -> wake(count, (old & SEVERAL))

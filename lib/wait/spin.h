@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Spinning: looking for a while before a sleep. */
+#ifndef PLAIT_WAIT_SPIN_H
+#define PLAIT_WAIT_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <plait/time.h>
+
+/* What is waited for decides how often to look (spin.c). */
+enum plait__spin_way {
+    PLAIT__SPIN_CHANGE, /* one change */
+    PLAIT__SPIN_STREAM, /* one of a stream of changes, by somebody who is to be disturbed little */
+    PLAIT__SPIN_RIVALS, /* a thing that others take and give back again and again */
+    PLAIT__SPIN_WAYS
+};
+
+/*
+ * One spin:
+ *
+ *     struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+ *
+ *     while (plait__spin_pause(&spin))
+ *         if (take(it)) {
+ *             plait__spin_paid(&spin);
+ *             return 0;
+ *         }
+ *     sleep
+ *
+ * It ends by itself: when the time that this thread spends on such spins, which adapts to how they went of late, is over, and
+ * not after the deadline; at once on one CPU, in a fiber, and with PLAIT_NOW.
+ */
+struct plait__spin {
+    enum plait__spin_way way;
+    uint32_t total, left;   /* pauses */
+    uint32_t gap, gap_last; /* pauses until the next look; the longest */
+};
+
+struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t deadline);
+
+/* Pause until the next look. False: enough. */
+bool plait__spin_pause(struct plait__spin *spin);
+
+/* What was waited for has come; the spin is over. */
+void plait__spin_paid(struct plait__spin *spin);
+
+/* A whole spin as long as *word equals `expected`; true when it changed. */
+bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, uint32_t expected, plait_time_t deadline);
+
+/* The number of CPUs that this process could run on when it was first asked. */
+unsigned plait__cpus(void);
+
+#endif
