@@ -6,6 +6,7 @@
  * the test watches; and after the end all come home and the books balance.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -32,6 +33,7 @@ struct scene {
     uint32_t used[KINDS][EACH];     /* atomic: how many hold it */
     uint32_t items[EACH][PERMITS];  /* atomic: 1 while in somebody's hands */
     uint32_t won[KINDS];            /* atomic: by calls for several */
+    uint32_t arrived, round, over;  /* atomic: the end of a round: who is there, which one it is, was it the last */
     plait_cancel_t tokens[WORKERS]; /* each worker's own, set by its neighbour */
     plait_time_t end;
     uint64_t inside;   /* guarded by lock */
@@ -188,8 +190,8 @@ static bool use_and_return(struct worker *self, struct scene *s, struct pick *pi
 
     if (pick->kind == ANY_GET)
         right = pick->item < PERMITS && __atomic_exchange_n(item, 1, __ATOMIC_RELAXED) == 0 && right;
-    if (worker_random(self, 8) == 0)
-        sched_yield();
+    if (worker_random(self, 4) == 0)
+        plait_sleep(1e-6 * worker_random(self, 50)); /* the others fall asleep */
     if (pick->kind == ANY_GET)
         __atomic_store_n(item, 0, __ATOMIC_RELAXED);
     __atomic_fetch_sub(used, 1, __ATOMIC_RELAXED);
@@ -235,7 +237,7 @@ static void any_begin(struct stage *stage, struct scene *s)
     opts.arena = stage->flags ? stage->arena : NULL;
     for (int n = 0; n < EACH; n++) {
         assert_int_equal(plait_lock_init(&s->any_lock[n], stage->flags), 0);
-        assert_int_equal(plait_sem_init(&s->any_sem[n], PERMITS, stage->flags), 0);
+        assert_int_equal(plait_sem_init(&s->any_sem[n], PERMITS, stage->flags | (n % 2 ? PLAIT_BOUNDED : 0)), 0);
         assert_int_equal(plait_queue_new(&s->stocked[n], &opts), 0);
         assert_int_equal(plait_queue_new(&s->shelf[n], &opts), 0);
         for (uint32_t item = 0; item < PERMITS; item++)
@@ -279,7 +281,39 @@ static void run_lock(struct worker *self) { run(self, lock_step); }
 static void run_sem(struct worker *self) { run(self, sem_step); }
 static void run_event(struct worker *self) { run(self, event_step); }
 static void run_cond(struct worker *self) { run(self, cond_step); }
-static void run_any(struct worker *self) { run(self, any_step); }
+
+/* All have done their steps: begin the next round. */
+static void gather(struct worker *self, struct scene *s)
+{
+    uint32_t round = __atomic_load_n(&s->round, __ATOMIC_ACQUIRE);
+
+    plait_cancel_bind(NULL);
+    if (__atomic_add_fetch(&s->arrived, 1, __ATOMIC_ACQ_REL) % WORKERS == 0) {
+        __atomic_store_n(&s->over, plait_now() >= s->end, __ATOMIC_RELAXED);
+        __atomic_store_n(&s->round, round + 1, __ATOMIC_RELEASE);
+        plait_wake(&s->round, UINT_MAX, self->stage->flags);
+    }
+    while (__atomic_load_n(&s->round, __ATOMIC_ACQUIRE) == round)
+        plait_wait(&s->round, round, self->stage->flags, PLAIT_FOREVER);
+}
+
+/* In short rounds, at whose ends nobody comes by who would wake a sleeper that was forgotten. */
+static void run_any(struct worker *self)
+{
+    struct scene *s = self->with;
+    bool right = true;
+
+    do {
+        for (unsigned steps = 1 + worker_random(self, 4); right && steps > 0; steps--) {
+            play_with_tokens(self, s);
+            right = any_step(self, s);
+            step_done(s);
+        }
+        gather(self, s);
+    } while (right && !__atomic_load_n(&s->over, __ATOMIC_RELAXED));
+    self->result = right ? 0 : 1;
+    __atomic_fetch_add(&s->home, 1, __ATOMIC_RELEASE);
+}
 
 /* False: for STALL_SECONDS nobody made a step, or not all came home after the end. */
 static bool watch(struct scene *s, uint32_t count)
@@ -326,7 +360,7 @@ static void stress(struct stage *stage, void (*run_noun)(struct worker *))
     assert_true(s->inside == 0);
     any_end(s);
     if (run_noun == run_any)
-        print_message("won: %u locks, %u permits, %u items, %u places\n", s->won[ANY_LOCK], s->won[ANY_SEM],
+        print_message("%u rounds; won: %u locks, %u permits, %u items, %u places\n", s->round, s->won[ANY_LOCK], s->won[ANY_SEM],
                       s->won[ANY_GET], s->won[ANY_PUT]);
 }
 
