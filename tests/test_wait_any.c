@@ -601,6 +601,29 @@ static void any_passes_on_a_wake_that_it_does_not_use(void **state)
         }
 }
 
+/* Two permits, one wake: the first release takes the sleepers' flag off, and who was woken hands the news on. */
+static void any_that_takes_a_permit_wakes_the_next(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+
+    assert_int_equal(plait_sem_init(&scene->sem, 2, stage->flags | PLAIT_BOUNDED), 0);
+    assert_int_equal(plait_sem_acquire(&scene->sem, 2, PLAIT_NOW), 0);
+    for (int i = 0; i < 50; i++) {
+        struct worker *any, *plain;
+
+        stage->worker_count = 0; /* those before have ended */
+        assert_true(worker_sleeps(any = worker_start(stage, wait_for_any, scene), 1));
+        scene->which = SEM;
+        assert_true(worker_sleeps(plain = worker_start(stage, wait_for_one, scene), 1));
+        assert_int_equal(plait_sem_release(&scene->sem, 1), 0);
+        assert_int_equal(plait_sem_release(&scene->sem, 1), 0);
+        assert_int_equal(worker_result(any), 0);
+        assert_int_equal(worker_result(plain), 0);
+    }
+    scene_end(scene);
+}
+
 /* ---- Deaths ------------------------------------------------------------------------------ */
 
 static void hold_and_die(struct worker *self)
@@ -985,6 +1008,7 @@ int main(int argc, char **argv)
         PRIVATE(any_does_not_see_signals),
         STAGE_CASE(any_does_not_see_signals, THREADS),
         EVERYWHERE(any_passes_on_a_wake_that_it_does_not_use),
+        EVERYWHERE(any_that_takes_a_permit_wakes_the_next),
         SHARED(any_tells_of_a_dead_owner),
         PROCESSES(any_that_is_killed_leaves_nothing_behind),
         EVERYWHERE(any_of_300_is_woken_by_each),
