@@ -29,6 +29,36 @@ static double ours_contended(const struct bench_load *load)
     return bench_contest_threads(load, &lock, ours_member);
 }
 
+BENCH_INLINE void rlock_acquire(void *rlock) { plait_rlock_acquire(rlock, PLAIT_FOREVER); }
+BENCH_INLINE void rlock_release(void *rlock) { plait_rlock_release(rlock); }
+
+static double ours_recursive_free(const struct bench_load *load)
+{
+    static plait_rlock_t rlock __attribute__((aligned(64)));
+
+    return bench_free(load, &rlock, rlock_acquire, rlock_release);
+}
+
+static double ours_recursive_nested(const struct bench_load *load)
+{
+    static plait_rlock_t rlock __attribute__((aligned(64)));
+    double seconds;
+
+    plait_rlock_acquire(&rlock, PLAIT_FOREVER);
+    seconds = bench_free(load, &rlock, rlock_acquire, rlock_release);
+    plait_rlock_release(&rlock);
+    return seconds;
+}
+
+static void ours_recursive_member(unsigned index, void *contest) { bench_contend(contest, rlock_acquire, rlock_release); }
+
+static double ours_recursive_contended(const struct bench_load *load)
+{
+    plait_rlock_t rlock __attribute__((aligned(64))) = PLAIT_RLOCK_INIT;
+
+    return bench_contest_threads(load, &rlock, ours_recursive_member);
+}
+
 static plait_lock_t *shared_lock(plait_arena_t **arena_out)
 {
     plait_lock_t *lock;
@@ -109,6 +139,25 @@ static double mutex_contended(const struct bench_load *load, int type)
 static double normal_free(const struct bench_load *load) { return mutex_free(load, PTHREAD_MUTEX_NORMAL); }
 static double normal_contended(const struct bench_load *load) { return mutex_contended(load, PTHREAD_MUTEX_NORMAL); }
 
+static double recursive_free(const struct bench_load *load) { return mutex_free(load, PTHREAD_MUTEX_RECURSIVE); }
+static double recursive_contended(const struct bench_load *load)
+{
+    return mutex_contended(load, PTHREAD_MUTEX_RECURSIVE);
+}
+
+static double recursive_nested(const struct bench_load *load)
+{
+    pthread_mutex_t mutex;
+    double seconds;
+
+    make_mutex(&mutex, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_lock(&mutex);
+    seconds = bench_free(load, &mutex, pthread_acquire, pthread_release);
+    pthread_mutex_unlock(&mutex);
+    pthread_mutex_destroy(&mutex);
+    return seconds;
+}
+
 #ifdef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP /* glibc's own */
 static double adaptive_free(const struct bench_load *load) { return mutex_free(load, PTHREAD_MUTEX_ADAPTIVE_NP); }
 static double adaptive_contended(const struct bench_load *load)
@@ -175,6 +224,13 @@ const struct bench_metric bench_locks[] = {
     { "noise.contended", BENCH_PER_SECOND, { .width = 2, .work = 100 },
       { { "pthread_mutex", normal_contended }, { "noise", normal_contended } }, 0 },
     { "lock.free", BENCH_NS, { 0 }, { { "plait", ours_free }, FREE_PEERS }, 0 },
+    { "rlock.free", BENCH_NS, { 0 },
+      { { "plait", ours_recursive_free }, { "pthread_mutex_recursive", recursive_free },
+        { "pthread_mutex", normal_free }, { "limit:two_rmw", two_rmw } }, 0 },
+    { "rlock.nested", BENCH_NS, { 0 },
+      { { "plait", ours_recursive_nested }, { "pthread_mutex_recursive", recursive_nested } }, 0 },
+    { "rlock.contended.2t.cs100ns", BENCH_PER_SECOND, { .width = 2, .work = 100 },
+      { { "plait", ours_recursive_contended }, { "pthread_mutex_recursive", recursive_contended } }, 0 },
     { "lock.shared.free", BENCH_NS, { 0 },
       { { "plait", ours_shared_free }, { "pthread_mutex_robust", robust_free }, { "limit:two_rmw", two_rmw } }, 0 },
     CONTENDED("lock.contended.2t.cs0ns", 2, 0),

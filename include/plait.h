@@ -11,6 +11,7 @@
 #include <plait/wait_any.h>
 #include <plait/cancel.h>
 #include <plait/lock.h>
+#include <plait/rlock.h>
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>

@@ -260,6 +260,108 @@ static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* Fibers of one thread share its TID, and are strangers to each other's locks all the same. */
+struct owners {
+    plait_lock_t lock;
+    uint32_t step; /* how far they are */
+    int again, released_by_other, declared_by_other, tried_by_other, got_by_other;
+};
+
+static void hold_among_fibers(struct toy_fiber *self)
+{
+    struct owners *o = self->with;
+
+    self->result = plait_lock_acquire(&o->lock, PLAIT_FOREVER);
+    o->again = plait_lock_acquire(&o->lock, PLAIT_FOREVER);
+    o->step = 1;
+    while (o->step == 1)
+        toy_yield(self);
+    for (int i = 0; i < 5; i++)
+        toy_yield(self); /* the other waits meanwhile */
+    if (plait_lock_release(&o->lock) != 0)
+        self->result = -2;
+}
+
+static void meddle_among_fibers(struct toy_fiber *self)
+{
+    struct owners *o = self->with;
+
+    while (o->step == 0)
+        toy_yield(self);
+    o->released_by_other = plait_lock_release(&o->lock);
+    o->declared_by_other = plait_lock_consistent(&o->lock);
+    o->tried_by_other = plait_lock_acquire(&o->lock, PLAIT_NOW);
+    o->step = 2;
+    self->result = plait_lock_acquire(&o->lock, PLAIT_FOREVER);
+    o->got_by_other = plait_lock_release(&o->lock);
+}
+
+static void fibers_of_one_thread_are_strangers_to_its_shared_locks(void **state)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *holder, *other;
+    plait_arena_t *arena;
+    struct owners *o;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *o, (void **)&o), 0);
+    assert_int_equal(plait_lock_init(&o->lock, PLAIT_SHARED), 0);
+    assert_non_null(holder = toy_spawn(toy, hold_among_fibers, o, 0));
+    assert_non_null(other = toy_spawn(toy, meddle_among_fibers, o, 0));
+    toy_run(toy);
+    assert_int_equal(holder->result, 0);
+    assert_int_equal(o->again, EDEADLK);
+    assert_int_equal(o->released_by_other, EPERM);
+    assert_int_equal(o->declared_by_other, EPERM);
+    assert_int_equal(o->tried_by_other, ETIMEDOUT);
+    assert_int_equal(other->result, 0);
+    assert_int_equal(o->got_by_other, 0);
+    assert_int_equal(plait_lock_acquire(&o->lock, PLAIT_NOW), 0);
+    assert_int_equal(plait_lock_release(&o->lock), 0);
+    toy_free(toy);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+static void acquire_and_end(struct toy_fiber *self)
+{
+    self->result = plait_lock_acquire(self->with, PLAIT_FOREVER);
+}
+
+/* The thread itself waits without a hook: the fiber that holds the lock will never run again. */
+static void *run_toy_then_acquire(void *lock)
+{
+    struct toy *toy = toy_new();
+    intptr_t err = -1;
+
+    if (toy && toy_spawn(toy, acquire_and_end, lock, 0)) {
+        toy_run(toy);
+        err = plait_lock_acquire(lock, PLAIT_FOREVER);
+        if (plait_lock_release(lock) != EPERM)
+            err = -2;
+        toy_free(toy);
+    }
+    return (void *)err;
+}
+
+static void lock_of_a_fiber_that_cannot_run_is_a_deadlock(void **state)
+{
+    plait_arena_t *arena;
+    plait_lock_t *lock;
+    pthread_t thread;
+    void *answer;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *lock, (void **)&lock), 0);
+    assert_int_equal(plait_lock_init(lock, PLAIT_SHARED), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_toy_then_acquire, lock), 0);
+    pthread_join(thread, &answer);
+    assert_int_equal((intptr_t)answer, EDEADLK);
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_NOW), EOWNERDEAD); /* the next is no fiber */
+    assert_int_equal(plait_lock_consistent(lock), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 /* ---- Stress ----------------------------------------------------------------------------- */
 
 /*
@@ -422,6 +524,8 @@ int main(void)
         cmocka_unit_test(fiber_is_cancelled),
         cmocka_unit_test(fiber_times_out_never_early),
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
+        cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
+        cmocka_unit_test(lock_of_a_fiber_that_cannot_run_is_a_deadlock),
         cmocka_unit_test(fibers_and_threads_under_stress_lose_no_wake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,6 +61,17 @@
 #define PLAIT_END_DECLS
 #endif
 
+/*
+ * A thread-local variable that inlined functions read. glibc sets static TLS aside for libraries that are loaded later, so the
+ * fast model always works there; musl has none to spare for dlopen.
+ */
+#include <features.h>
+#ifdef __GLIBC__
+#define PLAIT_THREAD_LOCAL __attribute__((__tls_model__("initial-exec"))) __thread
+#else
+#define PLAIT_THREAD_LOCAL __thread
+#endif
+
 /* The caller must look at the result. */
 #define PLAIT_NODISCARD __attribute__((__warn_unused_result__))
 

@@ -32,13 +32,15 @@ PLAIT_BEGIN_DECLS
  * released with one atomic operation each, inlined. It has no owner: any thread may release it. It is not
  * recursive: acquiring it twice waits for ever (or until the deadline).
  *
- * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it. If that thread dies - at any
+ * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it, or in a fiber by that fiber. If that thread dies - at any
  * instruction, also by SIGKILL, also with the whole process - the next to acquire it gets EOWNERDEAD and
  * HOLDS the lock: it looks after the guarded data, calls plait_lock_consistent and goes on. If it releases the lock
  * without that call, the lock is not recoverable: this and every later acquire answers ENOTRECOVERABLE.
  *
- * Fairness: whoever comes first to a free lock gets it (barging). Sleepers are woken in the order in which the
- * kernel queued them.
+ * Fairness: whoever comes first to a free lock gets it (barging), which keeps the lock with the CPU that has it and is fast.
+ * Sleepers are woken in the order in which they came to sleep; one that was woken in vain after 5 ms is owed the lock: from then
+ * on it is handed from sleeper to sleeper, past those who come new, until that one has it. So a wait is
+ * bounded by the number of sleepers, not by how eager others are; only a try (PLAIT_NOW) may still go first.
  *
  * After a release the lock's memory may be freed by whoever acquires the lock next, even before the release has returned.
  * Held over fork: the child does not own the parent's locks; a private lock that the forking thread held is
@@ -48,7 +50,7 @@ typedef struct plait_lock {
     uint32_t state;        /* atomic: private: free, held, held and wanted; shared: a constant */
     uint32_t mode;         /* const after init: flags */
     uint32_t robust[3];    /* atomic: shared: the owner's word lies in here, where this libc wants it */
-    uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable */
+    uint32_t fault;        /* guarded by the lock itself: shared: inconsistent, not recoverable, which fiber */
     uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
     void *prev;            /* owner only: shared: neighbours in the owner's robust list */
     void *next;            /* owner only */
@@ -69,7 +71,8 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  *   EOWNERDEAD       the caller holds it, and its last holder died (shared); wins over ETIMEDOUT
  *   ETIMEDOUT        not acquired by the deadline; with PLAIT_NOW: held by somebody
  *   ECANCELED        the caller's cancel token was set before the lock became free
- *   EDEADLK          the caller holds it already (shared; a private one waits)
+ *   EDEADLK          the caller holds it already, or a fiber of its thread does that cannot run meanwhile, as the caller is
+ *                    no fiber (shared; a private one waits)
  *   ENOTRECOVERABLE  a dead holder's lock was released without plait_lock_consistent (shared)
  *   EOVERFLOW        the caller holds 1,900 shared locks: the kernel watches over no more (shared)
  *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)

@@ -74,6 +74,9 @@ struct plait_wait_word {
 PLAIT_API int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out,
                               plait_time_t deadline);
 
+/* For inlined functions: who runs on this thread, as private objects know it; NULL: not known yet. */
+PLAIT_API extern PLAIT_THREAD_LOCAL void *plait_caller;
+
 PLAIT_END_DECLS
 
 #endif

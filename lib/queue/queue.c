@@ -51,7 +51,7 @@ static __attribute__((noinline)) int lock_contended(plait_lock_t *lock, plait_ti
 /* A side is held for one step at a time: let its holder make many before looking again. */
 static __attribute__((noinline)) int lock_private(plait_lock_t *lock, plait_time_t deadline)
 {
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_STREAM, PLAIT_FOREVER);
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, PLAIT_FOREVER);
 
     while (plait__spin_pause(&spin)) {
         uint32_t free = 0;

@@ -8,20 +8,29 @@
  *     0  FREE
  *     1  HELD     and nobody sleeps
  *     2  WANTED   held, and somebody sleeps, or may
+ *     3  OWED     held, wanted, and one of the sleepers has waited for too long
+ *     4  HANDED   held by nobody, and for one who has slept
  *
- * This is the third mutex of Drepper's "Futexes are tricky" (2011), with deadlines. Acquire: FREE -> HELD, inlined; else spin
- * for it; else make it WANTED and sleep while it is that. Release: HELD -> FREE, inlined; else exchange for FREE, and wake one
- * if it was WANTED. Who has slept acquires it as WANTED, for it cannot know whether others sleep still.
+ * The first three are the third mutex of Drepper's "Futexes are tricky" (2011), with deadlines. Acquire: FREE -> HELD,
+ * inlined; else spin for it; else make it WANTED and sleep while it is that. Release: HELD -> FREE, inlined; else WANTED ->
+ * FREE, and wake one. Who has slept acquires it as WANTED, for it cannot know whether others sleep still. A wake-up costs
+ * the releaser one system call; until the woken one has come back to the word, which takes microseconds, the lock
+ * goes FREE -> HELD -> FREE by the inlined paths, so a streak of them costs one wake.
  *
- * No wake is lost. Invariant: while somebody sleeps, the lock is WANTED, or a thread is on its way that has been woken, or is
- * about to be by a releaser, and will, with its next step on the word, make it WANTED. For: a sleeper falls asleep on WANTED only
- * (futex wait compares); who takes WANTED off is a releaser, and wakes one. The woken one either acquires (WANTED), or
- * sleeps again, or gives up, and in both cases sets WANTED first where it finds the lock HELD. Giving up does not happen
- * while it is FREE: then it acquires. That all who sleep are not woken is no loss: the one that was passes it on when it
- * releases.
+ * Such a streak may win against the woken every time. So a sleeper that is woken in vain after PATIENCE is
+ * starving, and makes the lock OWED. Its release hands it over, OWED -> HANDED, and wakes one: who has slept takes it, and
+ * who has not must wait behind it. The kernel wakes in order of arrival, so after at most as many hand-overs as there are
+ * sleepers it is the starving one's turn. It takes the lock as WANTED, and all is as before; others that are handed
+ * the lock meanwhile leave it OWED. A starving one that gives up turns OWED into WANTED. So OWED there is only while
+ * somebody starves, who takes a lock that is HANDED at the latest when it is woken. Only in the child of a fork may
+ * nobody be left who would: there who comes later takes it after GRACE.
  *
- * A wake-up costs the releaser one system call; until the woken one has come back to the word, which takes
- * microseconds, the lock goes FREE -> HELD -> FREE by the inlined paths, so a streak of them costs one wake.
+ * No wake is lost. Invariant: while somebody sleeps, the lock is WANTED, OWED or HANDED with a wake under way, or a thread is
+ * on its way that has been woken, or is about to be by a releaser, and will, with its next step on the word, make it one
+ * of these. For: a sleeper falls asleep only on these (futex wait compares); who takes them off is a releaser, and wakes
+ * one. The woken one either acquires (WANTED or OWED), or sleeps again, or gives up, and in both cases makes it WANTED first
+ * where it finds the lock HELD. Nobody gives up while it is FREE or HANDED: then it acquires. That not all who sleep are woken
+ * is no loss: the one that was passes it on when it releases.
  *
  * Among others, in plait_wait_any, nobody acquires a lock just to give up: who leaves while it is FREE wakes the next.
  *
@@ -37,14 +46,23 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
 
-enum { FREE, HELD, WANTED };
+enum { FREE, HELD, WANTED, OWED, HANDED };
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until a lock that is HANDED is anybody's */
 
 uint32_t plait_hooks;
+
+static bool is_held(uint32_t v)
+{
+    return v >= HELD && v <= OWED;
+}
 
 int plait_lock_init(plait_lock_t *lock, unsigned flags)
 {
@@ -69,13 +87,13 @@ bool plait_lock_is_locked(const plait_lock_t *lock)
 {
     if (lock->mode & PLAIT_SHARED)
         return plait__robust_is_locked(lock);
-    return load_relaxed(&lock->state) != FREE;
+    return is_held(load_relaxed(&lock->state));
 }
 
-/* Take the lock, as HELD or WANTED, if it is free. *v: what was seen. */
-static bool take(plait_lock_t *lock, uint32_t *v, uint32_t as)
+/* Take the lock if it is `from`, free or handed over. *v: what was seen. */
+static bool take(plait_lock_t *lock, uint32_t *v, uint32_t from, uint32_t as)
 {
-    while (*v == FREE)
+    while (*v == from)
         if (cas_acquire(&lock->state, v, as)) /* E1 */
             return true;
     return false;
@@ -88,7 +106,7 @@ static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
     while (plait__spin_pause(&spin)) {
         uint32_t v = load_relaxed(&lock->state);
 
-        if (take(lock, &v, HELD)) {
+        if (take(lock, &v, FREE, HELD)) {
             plait__spin_paid(&spin);
             return true;
         }
@@ -96,20 +114,54 @@ static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
     return false;
 }
 
-/* Also the way out for who gives up: the lock is WANTED, or the caller has it after all. */
+/* Behind those who have slept, for whom the lock is. True: nobody has come for it. */
+static bool is_abandoned(plait_lock_t *lock, plait_time_t deadline, int *err_out)
+{
+    plait_time_t until = plait_now() + GRACE;
+
+    *err_out = plait_wait(&lock->state, HANDED, 0, until < deadline ? until : deadline);
+    if (*err_out != ETIMEDOUT || until >= deadline)
+        return false;
+    *err_out = 0;
+    return true;
+}
+
+/* Say in the word that there are sleepers, or that there is one less who starves. True: *v says so. */
+static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
+{
+    uint32_t owed = starving ? !leaving : *v == OWED;
+    uint32_t marked = owed ? OWED : WANTED;
+
+    if (*v != marked && !cas_relaxed(&lock->state, v, marked))
+        return false;
+    *v = marked;
+    return true;
+}
+
+/* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
 static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
 {
+    plait_time_t starves_at = plait_now() + PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
+    bool slept = false, starving = false, abandoned = false;
     int err = 0;
 
     for (;;) {
-        if (take(lock, &v, WANTED))
+        if (take(lock, &v, FREE, WANTED))
             return 0;
-        if (v == HELD && !cas_relaxed(&lock->state, &v, WANTED))
-            continue;
-        if (err)
-            return err;
-        err = plait_wait(&lock->state, WANTED, 0, deadline);
+        if (slept && take(lock, &v, HANDED, starving || abandoned ? WANTED : OWED))
+            return 0;
+        if (v == HANDED && !slept) {
+            abandoned = is_abandoned(lock, deadline, &err);
+        } else if (is_held(v) && mark(lock, &v, starving, err != 0)) {
+            if (err)
+                return err;
+            err = plait_wait(&lock->state, v, 0, deadline);
+            starving = starving || plait_now() > starves_at;
+        } else {
+            continue; /* v is new */
+        }
+        slept = true;
         v = load_relaxed(&lock->state);
     }
 }
@@ -118,21 +170,25 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
 {
     uint32_t v = load_relaxed(&lock->state);
 
-    if (take(lock, &v, HELD))
+    if (take(lock, &v, FREE, HELD))
         return 0;
-    if (deadline <= PLAIT_NOW)
-        return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline);
+    if (deadline > PLAIT_NOW)
+        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline);
+    if (take(lock, &v, HANDED, OWED)) /* who starves will take that back */
+        return 0;
+    return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
 }
 
 static __attribute__((noinline)) int release_private(plait_lock_t *lock)
 {
-    switch (exchange_release(&lock->state, FREE)) { /* E1; from here on only the address is used */
-    case FREE:
-        return EPERM;
-    case WANTED:
+    uint32_t v = load_relaxed(&lock->state);
+
+    do
+        if (!is_held(v))
+            return EPERM;
+    while (!cas_release(&lock->state, &v, v == OWED ? HANDED : FREE)); /* E1; from here on only the address is used */
+    if (v != HELD)
         plait_wake(&lock->state, 1, 0);
-    }
     return 0;
 }
 

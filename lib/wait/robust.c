@@ -30,6 +30,14 @@
  * the next if there is none. Whatever else may go wrong with a dying peer on older kernels is healed by the
  * slices in which sleepers look again.
  *
+ * Two fibers of one thread have the same TID, and so has the thread itself: which of them holds the lock stands in `fault`,
+ * written after the word has been taken and cleared before it is given. Who finds its own TID there runs on the owner's
+ * thread, so it reads the number in program order.
+ *
+ * Fairness. The word is the kernel's, so it cannot be handed over; instead a sleeper that is woken in vain after PATIENCE sets the
+ * word `owed`. Those who come new see it and let those who sleep go first, who are woken in the order in which they came,
+ * until the starving one has the lock and clears the word. If it is killed before that, the first to wait for GRACE clears it.
+ *
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
@@ -50,20 +58,26 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "base/tsan.h"
+#include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
+
+static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
+static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
     LAYOUT_GLIBC = -32,
     LAYOUT_MUSL = -28,
     MUSL_TYPE_SHARED = 128,
-    WAITERS = (int)FUTEX_WAITERS
+    WAITERS = (int)FUTEX_WAITERS,
+    FAULTS = PLAIT__FAULT_INCONSISTENT | PLAIT__FAULT_NOT_RECOVERABLE
 };
 
 _Static_assert(offsetof(plait_lock_t, next) == 40 && offsetof(plait_lock_t, prev) == 32, "glibc's mutex at 8");
@@ -179,6 +193,18 @@ static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
     return &l->robust[s->word_at];
 }
 
+/* Of what the caller's thread holds: is it held by the caller, be that a fiber or the thread itself? */
+static inline bool is_this_fibers(const plait_lock_t *lock)
+{
+    return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
+}
+
+/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
+static inline uint32_t *owed_of(plait_lock_t *lock)
+{
+    return &lock->robust[2];
+}
+
 void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
 {
     *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
@@ -287,8 +313,35 @@ static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uin
     return err;
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+/*
+ * The caller's thread holds it. Has the caller itself? Without a hook no other fiber of this thread will run before
+ * the caller goes on.
+ */
+static bool is_deadlock(const plait_lock_t *lock)
 {
+    return is_this_fibers(lock) || !plait__wait_is_hooked();
+}
+
+/* A starving one has the lock, or gives up: others may go first again. */
+static void be_served(plait_lock_t *lock)
+{
+    store_relaxed(owed_of(lock), 0);
+    plait_wake(owed_of(lock), UINT_MAX, PLAIT_SHARED);
+}
+
+/* Somebody starves: those who come new let those who sleep go first, for as long as a living one can take. */
+static void let_pass(plait_lock_t *lock, plait_time_t deadline)
+{
+    plait_time_t until = plait_now() + GRACE;
+
+    if (plait_wait(owed_of(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
+        be_served(lock); /* it was killed, or stopped */
+}
+
+/* *starving: the caller has told so, and must be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, bool *starving)
+{
+    plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
     uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
@@ -315,7 +368,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid)
+        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
             return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
@@ -330,13 +383,37 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             stamp_if_dead(lock, word, v);
         if (!(v & FUTEX_WAITERS) && deadline > PLAIT_NOW && !cas_relaxed(word, &v, v | FUTEX_WAITERS))
             continue;
+        if (starves_at == PLAIT_FOREVER)
+            starves_at = plait_now() + PATIENCE;
         err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
+        if (!*starving && plait_now() > starves_at) {
+            *starving = true;
+            store_relaxed(owed_of(lock), 1);
+        }
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
 }
 
-static __attribute__((noinline)) int refuse(plait_lock_t *lock)
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
 {
+    bool starving = false;
+    int err = contend(s, saved, lock, deadline, &starving);
+
+    if (starving)
+        be_served(lock);
+    return err;
+}
+
+/* The lock is the caller's, acquired with `err`: say which fiber has it, unless it cannot be held any more. */
+static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
+{
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+
+    if (err == EOWNERDEAD)
+        fault |= PLAIT__FAULT_INCONSISTENT;
+    store_relaxed(&lock->fault, fault | plait__fiber_number << PLAIT__FAULT_FIBER_SHIFT);
+    if (!(fault & PLAIT__FAULT_NOT_RECOVERABLE))
+        return err;
     plait__robust_release(lock);
     return ENOTRECOVERABLE;
 }
@@ -352,13 +429,7 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
         s->held++;
     }
     unannounce(s, saved);
-    if (err != 0 && err != EOWNERDEAD)
-        return err;
-    if (err == EOWNERDEAD)
-        store_relaxed(&lock->fault, lock->fault | PLAIT__FAULT_INCONSISTENT);
-    if (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE)
-        return refuse(lock);
-    return err;
+    return err == 0 || err == EOWNERDEAD ? take_over(lock, err) : err;
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
@@ -368,6 +439,8 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
+    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+        let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock));
 }
 
@@ -385,7 +458,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(s->held >= HELD_MAX, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
         return acquire_anyhow(lock, deadline);
     saved = head->pending;
     head->pending = &lock->next;
@@ -396,8 +469,8 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     s->held++;
     compiler_barrier();
     head->pending = saved;
-    if (__builtin_expect(load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE, 0))
-        return refuse(lock);
+    if (__builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
+        return take_over(lock, 0);
     return 0;
 }
 
@@ -409,20 +482,16 @@ static __attribute__((noinline)) int wake_announced(struct self *s, uint32_t *wo
     return 0;
 }
 
-static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+/* Release what the caller's thread holds. */
+static int give(struct self *s, plait_lock_t *lock)
 {
-    struct self *s = me();
     uint32_t *word = word_of(lock, s);
-    unsigned count = 1;
+    uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
+    unsigned count = fault ? UINT_MAX : 1;
     uint32_t v;
     void *saved;
 
-    if ((load_relaxed(word) & FUTEX_TID_MASK) != s->tid)
-        return EPERM;
-    if (lock->fault != 0) {
-        store_relaxed(&lock->fault, PLAIT__FAULT_NOT_RECOVERABLE);
-        count = UINT_MAX;
-    }
+    store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
@@ -435,6 +504,11 @@ static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
     return 0;
 }
 
+static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
+{
+    return plait__robust_is_mine(lock) ? give(me(), lock) : EPERM;
+}
+
 int plait__robust_release(plait_lock_t *lock)
 {
     struct self *s = &self;
@@ -443,7 +517,7 @@ int plait__robust_release(plait_lock_t *lock)
     uint32_t v;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect(load_relaxed(&lock->fault) != 0, 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
         return release_anyhow(lock);
     word = word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
@@ -467,7 +541,7 @@ int plait__robust_consistent(plait_lock_t *lock)
         return EPERM;
     if (!(lock->fault & PLAIT__FAULT_INCONSISTENT))
         return EINVAL;
-    store_relaxed(&lock->fault, 0);
+    store_relaxed(&lock->fault, lock->fault & ~(uint32_t)FAULTS);
     return 0;
 }
 
@@ -480,7 +554,7 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
 {
     const struct self *s = me();
 
-    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid;
+    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
 }
 
 int plait__robust_attempt(plait_lock_t *lock, bool enlisted)
@@ -538,8 +612,10 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
 
 void plait__robust_resign(plait_lock_t *life)
 {
-    me()->held++; /* release counts one down, claim has counted none up */
-    plait__robust_release(life);
+    struct self *s = me();
+
+    s->held++; /* give counts one down, claim has counted none up */
+    give(s, life);
 }
 
 void plait__robust_disown(plait_lock_t *life)

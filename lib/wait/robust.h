@@ -11,16 +11,21 @@
 
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
+    PLAIT__LOCK_RECURSIVE = 1u << 29, /* a plait_rlock_t begins with it */
     PLAIT__LOCK_NO_LIST = 1u << 30 /* no robust lists here: owners are watched by their start time */
 };
 
 /* plait_lock_t.state of a shared lock: neither free nor held to the inlined fast path. */
 #define PLAIT__LOCK_IS_SHARED 0x80000000u
 
-/* Bits of plait_lock_t.fault, guarded by the lock; NOT_RECOVERABLE is also read by those who wait. */
+/*
+ * Bits of plait_lock_t.fault, guarded by the lock; NOT_RECOVERABLE is also read by those who wait, and the number by other
+ * fibers of the holder's thread.
+ */
 enum {
-    PLAIT__FAULT_INCONSISTENT = 1u << 0,   /* the holder got EOWNERDEAD and has not repaired yet */
-    PLAIT__FAULT_NOT_RECOVERABLE = 1u << 1 /* for good */
+    PLAIT__FAULT_INCONSISTENT = 1u << 0,    /* the holder got EOWNERDEAD and has not repaired yet */
+    PLAIT__FAULT_NOT_RECOVERABLE = 1u << 1, /* for good */
+    PLAIT__FAULT_FIBER_SHIFT = 2            /* above: which fiber of the owner's thread holds it; 0: free, or no fiber */
 };
 
 /* Does the calling thread have a robust list that the kernel knows of? */

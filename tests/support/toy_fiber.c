@@ -13,6 +13,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "wait/caller.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/parked.h"
@@ -194,8 +195,10 @@ static void switch_to(struct toy *toy, struct member *m)
     toy->current = m;
     toy->switches++;
     plait__wait_hook_set(&toy->hook);
+    plait__caller_set(m, m->fiber.number + 1);
     __tsan_switch_to_fiber(m->tsan, 0);
     swapcontext(&toy->context, &m->context);
+    plait__caller_set(NULL, 0);
     plait__wait_hook_set(NULL);
 }
 

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fairness: a hog holds a lock for 100 microseconds, releases it and takes it again at once; a
+ * modest one wants it now and then. The time for which the lock is its holder's is counted in passes of the hog, so a
+ * slow machine slows both.
+ */
+#include <sched.h>
+#include <stdio.h>
+
+#include <plait.h>
+
+#include "support/cmocka.h"
+#include "support/stage.h"
+
+enum {
+    HOLD = 100 * 1000,  /* nanoseconds */
+    TURNS = 25,         /* of the modest one */
+    PASSES_MAX = 2000   /* 200 ms of the hog: without a rule it goes on for as long as it likes */
+};
+
+struct scene {
+    plait_lock_t lock;
+    uint32_t passes; /* atomic: the hog's */
+    uint32_t over;   /* atomic: the modest one has had its turns */
+};
+
+static void hold(void)
+{
+    plait_time_t until = plait_now() + HOLD;
+
+    while (plait_now() < until)
+        ;
+}
+
+static void hog(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    while (!__atomic_load_n(&s->over, __ATOMIC_ACQUIRE)) {
+        if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
+            return;
+        hold();
+        __atomic_fetch_add(&s->passes, 1, __ATOMIC_RELAXED);
+        if (plait_lock_release(&s->lock) != 0)
+            return;
+    }
+    self->result = 1;
+}
+
+/* Its result: the most passes of the hog for which it had to wait, or -1. */
+static void modest(struct worker *self)
+{
+    struct scene *s = self->with;
+    uint32_t worst = 0;
+
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        uint32_t before = __atomic_load_n(&s->passes, __ATOMIC_RELAXED);
+        uint32_t waited;
+
+        if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
+            worst = UINT32_MAX;
+        waited = __atomic_load_n(&s->passes, __ATOMIC_RELAXED) - before;
+        worst = waited > worst ? waited : worst;
+        plait_lock_release(&s->lock);
+        sched_yield();
+    }
+    __atomic_store_n(&s->over, 1, __ATOMIC_RELEASE);
+    self->result = (int)worst;
+}
+
+static void lock_is_not_kept_from_the_modest(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *s = stage_alloc(stage, sizeof *s);
+    struct worker *the_hog, *one;
+    int worst;
+
+    assert_non_null(s);
+    assert_int_equal(plait_lock_init(&s->lock, stage->flags), 0);
+    the_hog = worker_start(stage, hog, s);
+    assert_true(EVENTUALLY(__atomic_load_n(&s->passes, __ATOMIC_RELAXED) > 10));
+    one = worker_start(stage, modest, s);
+    worst = worker_result(one);
+    __atomic_store_n(&s->over, 1, __ATOMIC_RELEASE);
+    assert_int_equal(worker_result(the_hog), 1);
+    print_message("the longest wait: %d passes of the hog\n", worst);
+    assert_in_range(worst, 0, PASSES_MAX);
+    assert_int_equal(plait_lock_fini(&s->lock), 0);
+}
+
+/* What one who was killed while it starved leaves behind (wait/robust.c). */
+static void lock_forgets_one_that_starved_and_was_killed(void **state)
+{
+    struct stage *stage = *state;
+    plait_lock_t *lock = stage_alloc(stage, sizeof *lock);
+
+    assert_non_null(lock);
+    assert_int_equal(plait_lock_init(lock, stage->flags), 0);
+    lock->robust[2] = 1;
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_NOW), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(lock->robust[2], 1);
+    assert_int_equal(plait_lock_acquire(lock, plait_after(1e-3)), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(lock->robust[2], 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EVERYWHERE(lock_is_not_kept_from_the_modest),
+        SHARED(lock_forgets_one_that_starved_and_was_killed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
