@@ -29,6 +29,7 @@ enum { CROWD = 300, OLD_ITEM = 5, NEW_ITEM = 7 };
 struct scene {
     unsigned flags;
     plait_lock_t lock; /* held by the test */
+    plait_rlock_t rlock;
     plait_sem_t sem;
     plait_event_t event;
     plait_queue_t *full, *empty;
@@ -54,6 +55,7 @@ static struct scene *scene_of(struct stage *stage)
     scene->flags = stage->flags;
     opts.arena = stage->flags ? stage->arena : NULL;
     assert_int_equal(plait_lock_init(&scene->lock, stage->flags), 0);
+    assert_int_equal(plait_rlock_init(&scene->rlock, stage->flags), 0);
     assert_int_equal(plait_sem_init(&scene->sem, 0, stage->flags), 0);
     assert_int_equal(plait_event_init(&scene->event, stage->flags), 0);
     assert_int_equal(plait_cancel_init(&scene->token, stage->flags), 0);
@@ -624,6 +626,139 @@ static void any_that_takes_a_permit_wakes_the_next(void **state)
     scene_end(scene);
 }
 
+/* ---- Recursive locks --------------------------------------------------------------------- */
+
+static void take_rlock_among_others(struct worker *self)
+{
+    struct scene *scene = self->with;
+    struct plait_wait_entry entries[2] = { plait_any_event_wait(&scene->event), plait_any_rlock_acquire(&scene->rlock) };
+    size_t which = 777;
+
+    worker_says(self, 1);
+    self->result = plait_wait_any(entries, 2, &which, PLAIT_FOREVER);
+    if (self->result == EOWNERDEAD)
+        self->result = plait_rlock_consistent(&scene->rlock);
+    if (self->result == 0 && which == 1 && plait_rlock_depth(&scene->rlock) != 1)
+        self->result = -2;
+    if (self->result == 0 && which == 1)
+        self->result = plait_rlock_release(&scene->rlock);
+    worker_says(self, 2 + (uint32_t)which);
+}
+
+static void take_rlock(struct worker *self)
+{
+    struct scene *scene = self->with;
+
+    worker_says(self, 1);
+    self->result = plait_rlock_acquire(&scene->rlock, PLAIT_FOREVER);
+    if (self->result == 0)
+        self->result = plait_rlock_release(&scene->rlock);
+}
+
+static void any_takes_recursive_locks(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+    struct plait_wait_entry entries[2] = { plait_any_event_wait(&scene->event), plait_any_rlock_acquire(&scene->rlock) };
+    size_t which;
+
+    for (unsigned depth = 1; depth < 4; depth++) { /* the holder's own never waits */
+        assert_int_equal(plait_wait_any(entries, 2, &which, PLAIT_FOREVER), 0);
+        assert_int_equal(which, 1);
+        assert_int_equal(plait_rlock_depth(&scene->rlock), depth);
+    }
+    while (plait_rlock_depth(&scene->rlock))
+        assert_int_equal(plait_rlock_release(&scene->rlock), 0);
+    for (int i = 0; i < 10; i++) {
+        struct worker *any, *plain;
+
+        stage->worker_count = 0; /* those before have ended */
+        assert_int_equal(plait_rlock_acquire(&scene->rlock, PLAIT_FOREVER), 0);
+        assert_true(worker_sleeps(any = worker_start(stage, take_rlock_among_others, scene), 1));
+        assert_true(worker_sleeps(plain = worker_start(stage, take_rlock, scene), 1));
+        if (i % 2)
+            plait_event_set(&scene->event);
+        assert_int_equal(plait_rlock_release(&scene->rlock), 0);
+        assert_int_equal(worker_result(any), 0);
+        assert_int_equal(worker_result(plain), 0);
+        if (i % 2 == 0)
+            assert_int_equal(any->phase, 3);
+        plait_event_clear(&scene->event);
+    }
+    assert_int_equal(plait_rlock_fini(&scene->rlock), 0);
+    scene_end(scene);
+}
+
+static void hold_rlock_and_die(struct worker *self)
+{
+    struct scene *scene = self->with;
+
+    plait_rlock_acquire(&scene->rlock, PLAIT_FOREVER);
+    plait_rlock_acquire(&scene->rlock, PLAIT_FOREVER);
+    worker_says(self, 1);
+    plait_event_wait(&scene->crowd[0], PLAIT_FOREVER);
+    worker_die(self);
+}
+
+static void any_tells_of_a_dead_owner_of_a_recursive_lock(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+    struct worker *holder, *waiter;
+
+    assert_true(worker_said(holder = worker_start(stage, hold_rlock_and_die, scene), 1));
+    assert_true(worker_sleeps(waiter = worker_start(stage, take_rlock_among_others, scene), 1));
+    plait_event_set(&scene->crowd[0]);
+    assert_true(worker_join(holder));
+    assert_int_equal(worker_result(waiter), 0);
+    assert_int_equal(waiter->phase, 3);
+    scene_end(scene);
+}
+
+/* ---- Fairness ---------------------------------------------------------------------------- */
+
+/* Takes and gives the lock again and again, alone or among others, until told. */
+static void hog(struct worker *self)
+{
+    struct scene *scene = self->with;
+    struct plait_wait_entry entries[2] = { plait_any_event_wait(&scene->crowd[1]), plait_any_lock_acquire(&scene->lock) };
+
+    worker_says(self, 1);
+    while (!plait_event_is_set(&scene->crowd[0])) {
+        int err = self->number % 2 ? plait_wait_any(entries, 2, NULL, PLAIT_FOREVER) :
+                                     plait_lock_acquire(&scene->lock, PLAIT_FOREVER);
+
+        if (err)
+            return;
+        for (volatile int i = 0; i < 3000; i++)
+            ;
+        plait_lock_release(&scene->lock);
+    }
+    self->result = 0;
+}
+
+static void any_gets_a_lock_from_hogs_and_others_get_it_from_any(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+    struct plait_wait_entry entries[2] = { plait_any_event_wait(&scene->event), plait_any_lock_acquire(&scene->lock) };
+
+    assert_int_equal(plait_lock_release(&scene->lock), 0);
+    for (int i = 0; i < 4; i++)
+        assert_true(worker_said(worker_start(stage, hog, scene), 1));
+    for (int i = 0; i < 20; i++) {
+        if (i % 2)
+            assert_int_equal(plait_wait_any(entries, 2, NULL, plait_after(10)), 0);
+        else
+            assert_int_equal(plait_lock_acquire(&scene->lock, plait_after(10)), 0);
+        assert_int_equal(plait_lock_release(&scene->lock), 0);
+    }
+    plait_event_set(&scene->crowd[0]);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(worker_result(&stage->workers[i]), 0);
+    scene_end(scene);
+}
+
 /* ---- Deaths ------------------------------------------------------------------------------ */
 
 static void hold_and_die(struct worker *self)
@@ -1009,6 +1144,9 @@ int main(int argc, char **argv)
         STAGE_CASE(any_does_not_see_signals, THREADS),
         EVERYWHERE(any_passes_on_a_wake_that_it_does_not_use),
         EVERYWHERE(any_that_takes_a_permit_wakes_the_next),
+        EVERYWHERE(any_takes_recursive_locks),
+        SHARED(any_tells_of_a_dead_owner_of_a_recursive_lock),
+        EVERYWHERE(any_gets_a_lock_from_hogs_and_others_get_it_from_any),
         SHARED(any_tells_of_a_dead_owner),
         PROCESSES(any_that_is_killed_leaves_nothing_behind),
         EVERYWHERE(any_of_300_is_woken_by_each),

@@ -70,6 +70,7 @@
 
 static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
 static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
+static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND;   /* the same, for who waits for others as well */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
@@ -557,21 +558,40 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
     return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
 }
 
-int plait__robust_attempt(plait_lock_t *lock, bool enlisted)
-{
-    int err = plait__robust_acquire(lock, PLAIT_NOW);
+/* What is kept: when the caller starves, or that it does. */
+enum { STARVES = 1 };
 
+int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
+{
+    int err;
+
+    if (!waiting->enlisted && !waiting->is_try && load_relaxed(owed_of(lock)))
+        return EAGAIN;
+    err = plait__robust_acquire(lock, PLAIT_NOW);
+    if (err == ETIMEDOUT || err == ECANCELED)
+        return EAGAIN;
     /* Killed before this: the kernel wakes nobody, and the others find out after a slice. */
-    if (enlisted && (err == 0 || err == EOWNERDEAD))
+    if (waiting->enlisted && (err == 0 || err == EOWNERDEAD))
         __atomic_fetch_or(word_of(lock, me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
-    return err == ETIMEDOUT || err == ECANCELED ? EAGAIN : err;
+    if (waiting->kept == STARVES)
+        be_served(lock);
+    return err;
 }
 
-bool plait__robust_enlist(plait_lock_t *lock, struct plait_wait_word *word_out)
+bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, struct plait_wait_word *word_out)
 {
     uint32_t *word = word_of(lock, me());
-    uint32_t v = load_relaxed(word);
+    uint32_t v;
 
+    if (!waiting->enlisted) {
+        if (load_relaxed(owed_of(lock)))
+            plait_wait(owed_of(lock), 1, PLAIT_SHARED, plait_now() + MOMENT);
+        waiting->kept = (uint64_t)(plait_now() + PATIENCE);
+    } else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept) {
+        waiting->kept = STARVES;
+        store_relaxed(owed_of(lock), 1);
+    }
+    v = load_relaxed(word);
     do
         if (!(v & FUTEX_TID_MASK) || (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE))
             return false;
@@ -580,8 +600,10 @@ bool plait__robust_enlist(plait_lock_t *lock, struct plait_wait_word *word_out)
     return true;
 }
 
-void plait__robust_delist(plait_lock_t *lock)
+void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting)
 {
+    if (waiting->kept == STARVES)
+        be_served(lock);
     pass_wake_on(word_of(lock, me()));
 }
 

@@ -9,6 +9,8 @@
 #include <plait/cancel.h>
 #include <plait/lock.h>
 
+#include "wait/waitable.h"
+
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
     PLAIT__LOCK_RECURSIVE = 1u << 29, /* a plait_rlock_t begins with it */
@@ -51,13 +53,11 @@ bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
 
 /*
- * The three steps of a waiter that waits for others as well (wait/waitable.h): acquire at once, or EAGAIN, where one who was
- * `enlisted` leaves the word marked for those who may sleep; mark it and say what to sleep on, false: attempt again; leave
- * without the lock, and pass a wake on. Nothing is announced to the kernel in between.
+ * The three steps of one who waits for others as well (wait/waitable.h). Nothing is announced to the kernel in between.
  */
-int plait__robust_attempt(plait_lock_t *lock, bool enlisted);
-bool plait__robust_enlist(plait_lock_t *lock, struct plait_wait_word *word_out);
-void plait__robust_delist(plait_lock_t *lock);
+int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting);
+bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, struct plait_wait_word *word_out);
+void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting);
 
 /*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.

@@ -183,7 +183,7 @@ static int first_of(struct call *call, const struct plait_wait_entry *entries, s
     for (size_t i = 0; i < call->count; i++) {
         if (!entries[i].how)
             return EINVAL;
-        call->entries[i] = (struct plait__waiting){ .entry = &entries[i] };
+        call->entries[i] = (struct plait__waiting){ .entry = &entries[i], .is_try = deadline <= PLAIT_NOW };
         call->by_rank = call->by_rank || entries[i].first;
     }
     call->at = random_below(call->count);

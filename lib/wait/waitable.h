@@ -27,6 +27,7 @@
 struct plait__waiting {
     const struct plait_wait_entry *entry; /* const */
     uint64_t kept;                        /* the noun's own, if it has to remember something between its functions */
+    bool is_try;                          /* const: there is one attempt, and no sleep */
     bool tried;                           /* an attempt of this call has been made already */
     bool enlisted;                        /* enlist has been called, and delist not yet */
 };
