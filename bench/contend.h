@@ -10,11 +10,13 @@
 struct bench_contest {
     uint32_t stop;    /* atomic */
     unsigned work;    /* const */
+    unsigned timed;   /* const: look for the longest wait */
     void *lock;       /* const */
-    char gap[48];
+    char gap[40];
     uint64_t entries; /* guarded by the lock; becomes the same as `passes` */
     char gap2[56];
     uint64_t passes;  /* atomic, added to at the end */
+    double longest;   /* guarded by the lock: seconds that an acquire took */
 };
 
 /* Seconds for one acquire and release of a lock that nobody else wants. */
@@ -29,12 +31,33 @@ BENCH_INLINE double bench_free(const struct bench_load *load, void *lock, void (
     return (bench_now() - start) / (double)load->ops;
 }
 
+BENCH_INLINE uint64_t bench_contend_timed(struct bench_contest *c, void (*acquire)(void *), void (*release)(void *))
+{
+    uint64_t passes = 0;
+
+    while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+        double wait = -bench_now();
+
+        acquire(c->lock);
+        wait += bench_now();
+        if (wait > c->longest)
+            c->longest = wait;
+        c->entries++;
+        bench_spin(c->work);
+        release(c->lock);
+        passes++;
+    }
+    return passes;
+}
+
 /* The member's loop of a contest, until it is stopped. */
 BENCH_INLINE void bench_contend(void *contest, void (*acquire)(void *), void (*release)(void *))
 {
     struct bench_contest *c = (struct bench_contest *)contest;
     uint64_t passes = 0;
 
+    if (c->timed)
+        passes = bench_contend_timed(c, acquire, release);
     while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
         acquire(c->lock);
         c->entries++;
@@ -49,6 +72,8 @@ BENCH_INLINE double bench_contest_result(const struct bench_contest *c, double s
 {
     if (c->entries != c->passes)
         bench_die("two held the lock at one time");
+    if (c->timed)
+        return c->longest;
     return seconds / (double)(c->passes ? c->passes : 1);
 }
 
@@ -57,6 +82,7 @@ BENCH_INLINE double bench_contest_threads(const struct bench_load *load, void *l
     struct bench_contest contest __attribute__((aligned(64))) = {};
 
     contest.work = load->work;
+    contest.timed = load->size;
     contest.lock = lock;
     return bench_contest_result(&contest, bench_threads(load->width, member, &contest, &contest.stop));
 }
@@ -67,6 +93,7 @@ BENCH_INLINE double bench_contest_processes(const struct bench_load *load, void 
     double seconds;
 
     contest->work = load->work;
+    contest->timed = load->size;
     contest->lock = lock;
     seconds = bench_processes(load->width, member, contest, &contest->stop);
     seconds = bench_contest_result(contest, seconds);

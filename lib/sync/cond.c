@@ -155,7 +155,7 @@ int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadlin
 {
     if (cond->mode & PLAIT_SHARED)
         return plait__cond_shared_wait(cond, lock, deadline);
-    if (lock->mode & PLAIT_SHARED ? !plait__robust_is_mine(lock) : !plait_lock_is_locked(lock))
+    if (plait__lock_is_owned(lock->mode) ? !plait__robust_is_mine(lock) : !plait_lock_is_locked(lock))
         return EPERM;
     return wait_private(cond, lock, deadline);
 }

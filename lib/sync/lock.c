@@ -2,7 +2,7 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c); its `state` is a constant that sends the inlined fast path here. A
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
  * private lock is its `state`:
  *
  *     0  FREE
@@ -69,12 +69,16 @@ static bool is_held(uint32_t v)
 int plait_lock_init(plait_lock_t *lock, unsigned flags)
 {
     uint64_t offset;
-    int err = plait__shared_place(lock, flags, 0, &offset);
+    int err = plait__shared_place(lock, flags, PLAIT_PRIO_INHERIT, &offset);
 
     if (err)
         return err;
+    if (flags & PLAIT_PRIO_INHERIT && !plait__robust_pi_works())
+        return ENOSYS;
     if (flags & PLAIT_SHARED)
-        plait__robust_init(lock, flags | plait__lock_mode(plait__arena_header_of(lock, offset)), offset);
+        flags |= plait__lock_mode(plait__arena_header_of(lock, offset));
+    if (plait__lock_is_owned(flags))
+        plait__robust_init(lock, flags, offset);
     else
         *lock = (plait_lock_t)PLAIT_LOCK_INIT;
     return 0;
@@ -87,7 +91,7 @@ int plait_lock_fini(plait_lock_t *lock)
 
 bool plait_lock_is_locked(const plait_lock_t *lock)
 {
-    if (lock->mode & PLAIT_SHARED)
+    if (plait__lock_is_owned(lock->mode))
         return plait__robust_is_locked(lock);
     return is_held(load_relaxed(&lock->state));
 }
@@ -203,21 +207,21 @@ static __attribute__((noinline)) int join_and_acquire(plait_lock_t *lock, plait_
 
 int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
 {
-    if (!(lock->mode & PLAIT_SHARED))
+    if (!plait__lock_is_owned(lock->mode))
         return acquire_private(lock, deadline);
-    if (plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
+    if (!(lock->mode & PLAIT_SHARED) || plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
         return plait__robust_acquire(lock, deadline);
     return join_and_acquire(lock, deadline);
 }
 
 int plait_lock_release_slow(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_release(lock) : release_private(lock);
+    return plait__lock_is_owned(lock->mode) ? plait__robust_release(lock) : release_private(lock);
 }
 
 int plait_lock_consistent(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_consistent(lock) : EINVAL;
+    return plait__lock_is_owned(lock->mode) ? plait__robust_consistent(lock) : EINVAL;
 }
 
 /* ---- Among others ------------------------------------------------------------------------ */

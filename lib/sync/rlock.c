@@ -59,9 +59,10 @@ static const uint32_t *word_of(const plait_rlock_t *rlock)
     return (const uint32_t *)(const void *)&rlock->lock.prev + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
 
+/* Shared, or with priority inheritance: the inner lock knows its owner. */
 static bool is_shared(const plait_rlock_t *rlock)
 {
-    return rlock->lock.mode & PLAIT_SHARED;
+    return plait__lock_is_owned(rlock->lock.mode);
 }
 
 int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
@@ -70,7 +71,7 @@ int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
 
     if (err)
         return err;
-    if (flags & PLAIT_SHARED)
+    if (is_shared(rlock))
         rlock->lock.mode |= PLAIT__LOCK_RECURSIVE;
     rlock->depth = 0;
     for (size_t i = 0; i < sizeof rlock->spare / sizeof rlock->spare[0]; i++)

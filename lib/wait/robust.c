@@ -41,6 +41,9 @@
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
+ * With priority inheritance (wait/pi.c) the word is the same and the kernel does the waiting and the handing over; the
+ * list's entry says so in its lowest bit, which musl would not understand: only glibc has these.
+ *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
  * it has marks the word as the kernel would.
@@ -65,6 +68,7 @@
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/pi.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
 
@@ -171,6 +175,11 @@ static inline struct self *me(void)
     return &self;
 }
 
+bool plait__robust_pi_works(void)
+{
+    return me()->head && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+}
+
 bool plait__robust_list_works(void)
 {
     return me()->head != NULL;
@@ -224,6 +233,12 @@ static inline void **prev_of_entry(void *entry)
     return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
 }
 
+/* How the kernel wants the entry named: the lowest bit tells it that the word is one of its PI futexes. */
+static inline void *entry_of(plait_lock_t *lock)
+{
+    return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
+}
+
 static inline void link_entry(struct head *head, plait_lock_t *lock)
 {
     void *first = head->first;
@@ -234,7 +249,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
     if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
-    head->first = &lock->next;
+    head->first = entry_of(lock);
     __tsan_release(&deaths);
 }
 
@@ -263,7 +278,7 @@ static inline void *announce(struct self *s, plait_lock_t *lock)
 
     if (s->head) {
         saved = s->head->pending;
-        s->head->pending = &lock->next;
+        s->head->pending = entry_of(lock);
         compiler_barrier();
     }
     return saved;
@@ -398,8 +413,15 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
 static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
 {
     bool starving = false;
-    int err = contend(s, saved, lock, deadline, &starving);
+    int err;
 
+    if (lock->mode & PLAIT_PRIO_INHERIT) {
+        err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
+        if (err == EOWNERDEAD)
+            __tsan_acquire(&deaths);
+        return err;
+    }
+    err = contend(s, saved, lock, deadline, &starving);
     if (starving)
         be_served(lock);
     return err;
@@ -448,7 +470,8 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 /* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head && !(lock->mode & PLAIT__LOCK_NO_LIST), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head &&
+                                !(lock->mode & (PLAIT__LOCK_NO_LIST | PLAIT_PRIO_INHERIT)), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -498,7 +521,10 @@ static int give(struct self *s, plait_lock_t *lock)
     if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
         unlink_entry(s->head, lock);
     compiler_barrier();
-    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (lock->mode & PLAIT_PRIO_INHERIT)
+        v = plait__pi_release(word, s->tid);
+    else
+        v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (v & FUTEX_WAITERS)
         return wake_announced(s, word, count, saved);
     unannounce(s, saved);

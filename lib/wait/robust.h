@@ -33,6 +33,15 @@ enum {
 /* Does the calling thread have a robust list that the kernel knows of? */
 bool plait__robust_list_works(void);
 
+/* Can locks of this thread have PLAIT_PRIO_INHERIT? */
+bool plait__robust_pi_works(void);
+
+/* Is a lock of this mode one of these? The others are words without an owner. */
+static inline bool plait__lock_is_owned(uint32_t mode)
+{
+    return mode & (PLAIT_SHARED | PLAIT_PRIO_INHERIT);
+}
+
 /*
  * Where the lock's word lies from its entry in the list, as this libc has told the kernel: -32 (glibc) or -28 (musl), and
  * a made-up constant where there are no lists. Processes that share locks must agree on it.

@@ -112,6 +112,13 @@ static void let_go(void)
     plait_lock_release(&world->lock);
 }
 
+/* From here on the lock is one with priority inheritance, where there are any. */
+static void lend_priority(void)
+{
+    if (!(world->lock.mode & PLAIT_PRIO_INHERIT) && plait_lock_init(&world->lock, PLAIT_SHARED | PLAIT_PRIO_INHERIT))
+        plait_lock_init(&world->lock, PLAIT_SHARED);
+}
+
 static int lock_helper(void *unused)
 {
     return take_and_give_lock() ? 1 : 0;
@@ -933,6 +940,9 @@ static const struct step_op ops[] = {
     { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
     { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
     { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
+    /* The last ones: they change the lock. */
+    { "lock with priorities, acquire + release", lend_priority, take_part, add_one, NULL, lock_goes_on, false },
+    { "lock with priorities, release, with a sleeper", lend_priority, hold, let_go, lock_helper, sleeper_gets_lock, false },
 };
 
 enum { OPS = sizeof ops / sizeof ops[0] };
