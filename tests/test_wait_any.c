@@ -689,6 +689,41 @@ static void any_takes_recursive_locks(void **state)
     scene_end(scene);
 }
 
+/* Nobody wakes for these, and they are found all the same. */
+static void any_takes_locks_with_priority_inheritance(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+
+    assert_int_equal(plait_lock_release(&scene->lock), 0);
+    if (plait_lock_init(&scene->lock, stage->flags | PLAIT_PRIO_INHERIT) == ENOSYS)
+        skip();
+    assert_int_equal(plait_rlock_init(&scene->rlock, stage->flags | PLAIT_PRIO_INHERIT), 0);
+    assert_int_equal(plait_lock_acquire(&scene->lock, PLAIT_NOW), 0);
+    for (int i = 0; i < 4; i++) {
+        struct worker *w = worker_start(stage, wait_for_any, scene);
+
+        assert_true(worker_sleeps(w, 1));
+        assert_int_equal(make_ready(scene, i % 2 ? LOCK : SEM), 0);
+        assert_int_equal(worker_result(w), 0);
+        assert_int_equal(scene->which, i % 2 ? LOCK : SEM);
+        if (i % 2)
+            take_lock_back(scene);
+    }
+    for (int i = 0; i < 4; i++) {
+        struct worker *w, *plain;
+
+        assert_int_equal(plait_rlock_acquire(&scene->rlock, PLAIT_FOREVER), 0);
+        assert_true(worker_sleeps(w = worker_start(stage, take_rlock_among_others, scene), 1));
+        assert_true(worker_sleeps(plain = worker_start(stage, take_rlock, scene), 1));
+        assert_int_equal(plait_rlock_release(&scene->rlock), 0);
+        assert_int_equal(worker_result(w), 0);
+        assert_int_equal(w->phase, 3);
+        assert_int_equal(worker_result(plain), 0);
+    }
+    scene_end(scene);
+}
+
 static void hold_rlock_and_die(struct worker *self)
 {
     struct scene *scene = self->with;
@@ -1145,6 +1180,7 @@ int main(int argc, char **argv)
         EVERYWHERE(any_passes_on_a_wake_that_it_does_not_use),
         EVERYWHERE(any_that_takes_a_permit_wakes_the_next),
         EVERYWHERE(any_takes_recursive_locks),
+        EVERYWHERE(any_takes_locks_with_priority_inheritance),
         SHARED(any_tells_of_a_dead_owner_of_a_recursive_lock),
         EVERYWHERE(any_gets_a_lock_from_hogs_and_others_get_it_from_any),
         SHARED(any_tells_of_a_dead_owner),

@@ -86,7 +86,10 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  */
 PLAIT_API int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
 
-/* plait_lock_acquire as an entry of plait_wait_any. */
+/*
+ * plait_lock_acquire as an entry of plait_wait_any. A lock with PLAIT_PRIO_INHERIT is looked at every few milliseconds there, and
+ * lends no priority.
+ */
 PLAIT_API struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock);
 
 /*

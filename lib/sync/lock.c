@@ -278,9 +278,9 @@ static int attempt(struct plait__waiting *waiting)
     plait_lock_t *lock = waiting->entry->object;
     int err;
 
-    if (!(lock->mode & PLAIT_SHARED))
+    if (!plait__lock_is_owned(lock->mode))
         return attempt_private(waiting);
-    err = plait__member_of(lock, lock->arena_offset);
+    err = lock->mode & PLAIT_SHARED ? plait__member_of(lock, lock->arena_offset) : 0;
     return err ? err : plait__robust_attempt(lock, waiting);
 }
 
@@ -288,14 +288,15 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 {
     plait_lock_t *lock = waiting->entry->object;
 
-    return lock->mode & PLAIT_SHARED ? plait__robust_enlist(lock, waiting, word_out) : enlist_private(waiting, word_out);
+    return plait__lock_is_owned(lock->mode) ? plait__robust_enlist(lock, waiting, word_out) :
+                                              enlist_private(waiting, word_out);
 }
 
 static void delist(struct plait__waiting *waiting)
 {
     plait_lock_t *lock = waiting->entry->object;
 
-    if (lock->mode & PLAIT_SHARED)
+    if (plait__lock_is_owned(lock->mode))
         plait__robust_delist(lock, waiting);
     else
         delist_private(waiting);

@@ -259,7 +259,7 @@ static int attempt(struct plait__waiting *waiting)
     uintptr_t v = look(rlock);
 
     if (is_shared(rlock)) {
-        int err = plait__member_of(rlock, rlock->lock.arena_offset);
+        int err = rlock->lock.mode & PLAIT_SHARED ? plait__member_of(rlock, rlock->lock.arena_offset) : 0;
 
         return err ? err : acquired_shared(rlock, plait__robust_attempt(&rlock->lock, waiting));
     }

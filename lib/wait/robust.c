@@ -597,7 +597,7 @@ int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
     if (err == ETIMEDOUT || err == ECANCELED)
         return EAGAIN;
     /* Killed before this: the kernel wakes nobody, and the others find out after a slice. */
-    if (waiting->enlisted && (err == 0 || err == EOWNERDEAD))
+    if (waiting->enlisted && !waiting->unwoken && (err == 0 || err == EOWNERDEAD))
         __atomic_fetch_or(word_of(lock, me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
     if (waiting->kept == STARVES)
         be_served(lock);
@@ -609,6 +609,11 @@ bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, st
     uint32_t *word = word_of(lock, me());
     uint32_t v;
 
+    if (lock->mode & PLAIT_PRIO_INHERIT) { /* the kernel wakes only those who sleep for this alone */
+        *word_out = (struct plait_wait_word){ &plait__never, 0, 0 };
+        waiting->unwoken = true;
+        return load_relaxed(word) & FUTEX_TID_MASK;
+    }
     if (!waiting->enlisted) {
         if (load_relaxed(owed_of(lock)))
             plait_wait(owed_of(lock), 1, PLAIT_SHARED, plait_now() + MOMENT);
@@ -630,7 +635,8 @@ void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting)
 {
     if (waiting->kept == STARVES)
         be_served(lock);
-    pass_wake_on(word_of(lock, me()));
+    if (!waiting->unwoken)
+        pass_wake_on(word_of(lock, me()));
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)

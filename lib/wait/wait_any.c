@@ -37,6 +37,8 @@
 #include "wait/waitable.h"
 #include "wait/waiting.h"
 
+const uint32_t plait__never;
+
 /* One call. */
 struct call {
     struct plait__waiting *entries;
@@ -44,8 +46,10 @@ struct call {
     size_t count;
     size_t at;     /* where the next round of attempts begins */
     bool by_rank;  /* some entries come before others */
-    bool shared;   /* a word of the last sleep is shared */
+    bool shared;   /* of the last sleep: a word is shared */
+    bool unwoken;  /* of the last sleep: somebody has to be looked after */
     plait_time_t slice;
+    plait_time_t look; /* how long a sleep may be if somebody has to be looked after */
 };
 
 /* What one call needs of the stack: few entries are the rule. */
@@ -104,7 +108,7 @@ static int attempt_all(struct call *call, size_t *which)
 /* Enlist with all. False: one of them, at call->at, can perhaps be performed. */
 static bool enlist_all(struct call *call)
 {
-    call->shared = false;
+    call->shared = call->unwoken = false;
     for (size_t i = 0; i < call->count; i++) {
         struct plait__waiting *w = &call->entries[i];
         bool sleep = w->entry->how->enlist(w, &call->words[i]);
@@ -115,6 +119,7 @@ static bool enlist_all(struct call *call)
             return false;
         }
         call->shared = call->shared || (call->words[i].flags & PLAIT_SHARED);
+        call->unwoken = call->unwoken || w->unwoken;
     }
     return true;
 }
@@ -132,33 +137,35 @@ static void delist_all(struct call *call)
 /* Neither ready nor willing to wait: has the time passed, or is the token set? 0: neither. */
 static int ended(plait_time_t deadline)
 {
-    static const uint32_t never;
-    int err = plait_wait(&never, 0, 0, PLAIT_NOW);
+    int err = plait_wait(&plait__never, 0, 0, PLAIT_NOW);
 
     return err == ECANCELED || plait_now() >= deadline ? err : 0;
 }
 
-/* As plait__wait_sliced, on all words. */
+/* How long to sleep at once: slices as in plait__wait_sliced, or less. *slice: the last one's length, which grows. */
+static plait_time_t end_of_slice(plait_time_t *slice, plait_time_t first, plait_time_t last, plait_time_t deadline)
+{
+    plait_time_t until;
+
+    *slice = *slice == 0 ? first : *slice < last ? *slice * 2 : *slice;
+    until = plait_now() + *slice;
+    return until < deadline ? until : deadline;
+}
+
 static int sleep_on_all(struct call *call, plait_time_t deadline)
 {
     plait_time_t until = deadline;
     size_t index = call->count;
     int err;
 
-    if (call->shared) {
-        if (call->slice == 0)
-            call->slice = 100 * PLAIT__MILLISECOND;
-        until = plait_now() + call->slice;
-        until = until < deadline ? until : deadline;
-    }
+    if (call->unwoken)
+        until = end_of_slice(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, deadline);
+    else if (call->shared)
+        until = end_of_slice(&call->slice, 100 * PLAIT__MILLISECOND, 800 * PLAIT__MILLISECOND, deadline);
     err = plait__wait_words(call->words, call->count, until, &index);
     if (index < call->count)
         call->at = index;
-    if (err != ETIMEDOUT || until == deadline)
-        return err;
-    if (call->slice < 800 * PLAIT__MILLISECOND)
-        call->slice *= 2;
-    return 0;
+    return err == ETIMEDOUT && until < deadline ? 0 : err;
 }
 
 static __attribute__((noinline)) int wait_for_any(struct call *call, size_t *which, plait_time_t deadline)

@@ -30,6 +30,7 @@ struct plait__waiting {
     bool is_try;                          /* const: there is one attempt, and no sleep */
     bool tried;                           /* an attempt of this call has been made already */
     bool enlisted;                        /* enlist has been called, and delist not yet */
+    bool unwoken;                         /* set by enlist: nobody will wake for this one, look again every few milliseconds */
 };
 
 struct plait_waitable {
@@ -44,7 +45,8 @@ struct plait_waitable {
      * Announce that the caller is about to sleep, as the noun's own wait would, and say on which word, with which value,
      * PLAIT_SHARED or not. From then on whoever makes the operation possible changes the word and wakes it. Called again
      * before each further sleep of the call, with `enlisted` set: a wake-up may have taken the announcement off. Returns false:
-     * do not sleep, attempt again (the caller counts as enlisted all the same).
+     * do not sleep, attempt again (the caller counts as enlisted all the same). Where there is nothing that is woken, it sets
+     * `unwoken` and leaves the word to plait__never.
      */
     bool (*enlist)(struct plait__waiting *waiting, struct plait_wait_word *word_out);
 
@@ -54,6 +56,9 @@ struct plait_waitable {
      */
     void (*delist)(struct plait__waiting *waiting);
 };
+
+/* A private word that is 0 and never changes. */
+extern const uint32_t plait__never;
 
 /* For attempts made of the public call with PLAIT_NOW: what means "not now" there. */
 static inline int plait__not_now(int err)
