@@ -22,6 +22,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/tsan.h"
 #include "wait/futex.h"
 
 enum { OP_LOCK_PI = 6, OP_UNLOCK_PI = 7, OP_TRYLOCK_PI = 8, OP_LOCK_PI2 = 13 };
@@ -68,6 +69,7 @@ static int taken(uint32_t *word)
 {
     uint32_t v = load_acquire(word);
 
+    __tsan_acquire(word);
     while (v & FUTEX_OWNER_DIED)
         if (cas_acqrel(word, &v, v & ~(uint32_t)FUTEX_OWNER_DIED))
             return EOWNERDEAD;
@@ -111,6 +113,7 @@ uint32_t plait__pi_release(uint32_t *word, uint32_t tid)
 {
     uint32_t held = tid;
 
+    __tsan_release(word);
     if (!cas_release(word, &held, 0)) /* E1 */
         while (syscall(SYS_futex, word, OP_UNLOCK_PI, 0, NULL, NULL, 0) != 0 && (errno == EAGAIN || errno == EINTR))
             ;
