@@ -582,12 +582,15 @@ static void any_passes_on_a_wake_that_it_does_not_use(void **state)
 
     for (int one = 0; one < KINDS; one++)
         for (int other = 0; other < KINDS; other++) {
-            struct scene *scene = scene_of(stage);
-            struct pair *pair = stage_alloc(stage, sizeof *pair);
             struct worker *both, *plain;
+            struct scene *scene;
+            struct pair *pair;
 
             if (one == other)
                 continue;
+            scene = scene_of(stage);
+            pair = stage_alloc(stage, sizeof *pair);
+            assert_non_null(pair);
             stage->worker_count = 0; /* those before have ended */
             *pair = (struct pair){ scene, one, other };
             scene->which = (size_t)one;
