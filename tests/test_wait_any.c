@@ -1008,6 +1008,98 @@ static void any_works_without_futex_waitv(void **state)
     }
 }
 
+/* ---- Counts, tokens and signals ----------------------------------------------------------- */
+
+struct counts {
+    plait_latch_t latch;
+    plait_wait_group_t group;
+    plait_cancel_t token, parent;
+    plait_event_t never;
+};
+
+enum count_kind { LATCH, GROUP, TOKEN, PARENT, EXPIRY, COUNTS };
+
+static void wait_for_count(struct worker *self)
+{
+    struct counts *c = self->with;
+    struct plait_wait_entry entries[] = {
+        plait_any_event_wait(&c->never),
+        plait_any_latch_wait(&c->latch),
+        plait_any_wait_group_wait(&c->group),
+        plait_any_cancel_wait(&c->token),
+    };
+    size_t which = 777;
+
+    worker_says(self, 1);
+    self->result = plait_wait_any(entries, 4, &which, PLAIT_FOREVER);
+    worker_says(self, 2 + (uint32_t)which);
+}
+
+static void any_waits_for_counts_and_tokens(void **state)
+{
+    struct stage *stage = *state;
+
+    for (int kind = 0; kind < COUNTS; kind++) {
+        struct counts *c = stage_alloc(stage, sizeof *c);
+        struct worker *w;
+
+        assert_non_null(c);
+        assert_int_equal(plait_latch_init(&c->latch, 2, stage->flags), 0);
+        assert_int_equal(plait_wait_group_init(&c->group, stage->flags), 0);
+        assert_int_equal(plait_wait_group_add(&c->group, 1), 0);
+        assert_int_equal(plait_cancel_init(&c->parent, stage->flags), 0);
+        assert_int_equal(plait_cancel_init_child(&c->token, kind == PARENT ? &c->parent : NULL, stage->flags), 0);
+        assert_int_equal(plait_event_init(&c->never, stage->flags), 0);
+        assert_true(worker_sleeps(w = worker_start(stage, wait_for_count, c), 1));
+        switch ((enum count_kind)kind) {
+        case LATCH:
+            plait_latch_count_down(&c->latch, 1);
+            plait_latch_count_down(&c->latch, 1);
+            break;
+        case GROUP: /* seen, though more begins at once */
+            plait_wait_group_done(&c->group);
+            plait_wait_group_add(&c->group, 1);
+            break;
+        case TOKEN:
+            plait_cancel_set(&c->token);
+            break;
+        case PARENT:
+            plait_cancel_set(&c->parent);
+            break;
+        default:
+            plait_cancel_set_deadline(&c->token, plait_after(0.01));
+        }
+        assert_int_equal(worker_result(w), 0);
+        assert_int_equal(w->phase, 2 + (kind == LATCH ? 1 : kind == GROUP ? 2 : 3));
+    }
+}
+
+static void any_takes_a_signal(void **state)
+{
+    struct plait_wait_entry entries[2];
+    plait_event_t never = PLAIT_EVENT_INIT;
+    plait_signal_t *signal;
+    siginfo_t info = { 0 };
+    sigset_t set;
+    size_t which;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, NULL), 0);
+    assert_int_equal(plait_signal_new(&signal, &(struct plait_signal_opts){ .signals = (const int[]){ SIGUSR1, 0 } }), 0);
+    entries[0] = plait_any_event_wait(&never);
+    entries[1] = plait_any_signal_wait(signal, &info);
+    assert_int_equal(plait_wait_any(entries, 2, &which, plait_after(0.01)), ETIMEDOUT);
+    for (int i = 0; i < 3; i++) {
+        kill(getpid(), SIGUSR1);
+        assert_int_equal(plait_wait_any(entries, 2, &which, plait_after(10)), 0);
+        assert_int_equal(which, 1);
+        assert_int_equal(info.si_signo, SIGUSR1);
+    }
+    assert_int_equal(plait_wait_any(entries, 2, &which, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_signal_free(signal), 0);
+}
+
 /* ---- Threads, processes, futures ---------------------------------------------------------- */
 
 static plait_event_t go;
@@ -1192,6 +1284,8 @@ int main(int argc, char **argv)
         EVERYWHERE(any_of_300_is_cancelled_and_times_out),
         PRIVATE(any_of_300_private_ones_sleeps),
         PROCESSES(any_works_without_futex_waitv),
+        EVERYWHERE(any_waits_for_counts_and_tokens),
+        cmocka_unit_test(any_takes_a_signal),
         cmocka_unit_test(any_joins_a_thread),
         cmocka_unit_test(any_joins_a_process),
         cmocka_unit_test(any_waits_for_a_future),

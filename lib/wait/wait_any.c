@@ -31,6 +31,8 @@
  */
 #include <plait/wait_any.h>
 
+#include <plait/cancel.h>
+
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/tls.h"
@@ -48,6 +50,7 @@ struct call {
     bool by_rank;  /* some entries come before others */
     bool shared;   /* of the last sleep: a word is shared */
     bool unwoken;  /* of the last sleep: somebody has to be looked after */
+    plait_time_t until; /* of the last sleep: an entry has to be looked at then */
     plait_time_t slice;
     plait_time_t look; /* how long a sleep may be if somebody has to be looked after */
 };
@@ -57,12 +60,12 @@ enum { FEW = 16 };
 
 struct few {
     struct plait__waiting entries[FEW];
-    struct plait_wait_word words[FEW + 1]; /* one more for plait__wait_words */
+    struct plait_wait_word words[FEW + PLAIT_CANCEL_DEPTH_MAX]; /* as plait__wait_words wants them */
 };
 
 struct many {
     struct plait__waiting entries[PLAIT_WAIT_ANY_MAX];
-    struct plait_wait_word words[PLAIT_WAIT_ANY_MAX + 1];
+    struct plait_wait_word words[PLAIT_WAIT_ANY_MAX + PLAIT_CANCEL_DEPTH_MAX];
 };
 
 static size_t random_below(size_t count)
@@ -109,6 +112,7 @@ static int attempt_all(struct call *call, size_t *which)
 static bool enlist_all(struct call *call)
 {
     call->shared = call->unwoken = false;
+    call->until = PLAIT_FOREVER;
     for (size_t i = 0; i < call->count; i++) {
         struct plait__waiting *w = &call->entries[i];
         bool sleep = w->entry->how->enlist(w, &call->words[i]);
@@ -120,6 +124,8 @@ static bool enlist_all(struct call *call)
         }
         call->shared = call->shared || (call->words[i].flags & PLAIT_SHARED);
         call->unwoken = call->unwoken || w->unwoken;
+        if (w->until && w->until < call->until)
+            call->until = w->until;
     }
     return true;
 }
@@ -154,14 +160,14 @@ static plait_time_t end_of_slice(plait_time_t *slice, plait_time_t first, plait_
 
 static int sleep_on_all(struct call *call, plait_time_t deadline)
 {
-    plait_time_t until = deadline;
+    plait_time_t until = call->until < deadline ? call->until : deadline;
     size_t index = call->count;
     int err;
 
     if (call->unwoken)
-        until = end_of_slice(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, deadline);
+        until = end_of_slice(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, until);
     else if (call->shared)
-        until = end_of_slice(&call->slice, 100 * PLAIT__MILLISECOND, 800 * PLAIT__MILLISECOND, deadline);
+        until = end_of_slice(&call->slice, 100 * PLAIT__MILLISECOND, 800 * PLAIT__MILLISECOND, until);
     err = plait__wait_words(call->words, call->count, until, &index);
     if (index < call->count)
         call->at = index;

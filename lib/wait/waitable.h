@@ -27,6 +27,7 @@
 struct plait__waiting {
     const struct plait_wait_entry *entry; /* const */
     uint64_t kept;                        /* the noun's own, if it has to remember something between its functions */
+    plait_time_t until;                   /* set by enlist: sleep no longer than this, and attempt again; 0: for ever */
     bool is_try;                          /* const: there is one attempt, and no sleep */
     bool tried;                           /* an attempt of this call has been made already */
     bool enlisted;                        /* enlist has been called, and delist not yet */
