@@ -241,6 +241,16 @@ static void make_full_queue(struct scene *s)
 static void fill_queue(struct scene *s) { assert_int_equal(put_one(s, PLAIT_FOREVER), 0); }
 static void empty_queue(struct scene *s) { assert_int_equal(get_one(s, PLAIT_FOREVER), 0); }
 
+/* ---- Several objects -------------------------------------------------------------------- */
+
+static int call_wait_any(struct scene *s, plait_time_t deadline)
+{
+    const struct plait_wait_entry entries[] = { plait_any_event_wait(&s->event), plait_any_sem_acquire(&s->sem, 1),
+                                                plait_any_cancel_wait(&s->awaited), plait_any_queue_get(s->queue, &(int){ 0 }) };
+
+    return plait_wait_any(entries, 4, NULL, deadline);
+}
+
 /* ---- What runs -------------------------------------------------------------------------- */
 
 static bool gate_is_open(void)
@@ -393,6 +403,7 @@ static const struct call calls[] = {
     { "cond_wait_for", call_cond_wait_for, NULL, be_ready, true, false },
     { "queue_put", put_one, make_full_queue, empty_queue, true, false },
     { "queue_get", get_one, make_queue, fill_queue, true, false },
+    { "wait_any", call_wait_any, make_queue, fill_queue, true, false },
     { "thread_join", call_thread_join, make_thread, end_thread, false, false },
     { "process_join", call_process_join, make_process, end_process, false, false },
     { "future_wait, threads", call_future_wait, make_thread_pool, end_task, false, false },

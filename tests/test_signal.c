@@ -499,6 +499,37 @@ static void server_ends_in_order_on_sigterm(void **state)
     assert_int_equal(child_run(serve, NULL), 0);
 }
 
+/* The same in one thread: whatever comes first, and of both the signal. */
+static int serve_until_stopped(void *unused)
+{
+    const int stop[] = { SIGTERM, 0 };
+    plait_signal_t *term;
+    plait_queue_t *jobs;
+    int job = -1, done = 0, err;
+    size_t which;
+
+    if (plait_signal_new(&term, &(struct plait_signal_opts){ .signals = stop }) != 0 ||
+        plait_queue_new(&jobs, &(struct plait_queue_opts){ .item_size = sizeof job }) != 0)
+        return 1;
+    struct plait_wait_entry entries[] = { plait_any_first(plait_any_signal_wait(term, NULL)),
+                                          plait_any_queue_get(jobs, &job) };
+    for (int i = 0; i < 10; i++)
+        plait_queue_put(jobs, &i, PLAIT_FOREVER);
+    while ((err = plait_wait_any(entries, 2, &which, plait_after(20))) == 0 && which == 1) {
+        done += job == done;
+        if (done == 10)
+            kill(getpid(), SIGTERM);
+    }
+    plait_queue_free(jobs);
+    plait_signal_free(term);
+    return err == 0 && which == 0 && done == 10 ? 0 : 2;
+}
+
+static void server_waits_for_sigterm_or_a_job(void **state)
+{
+    assert_int_equal(child_run(serve_until_stopped, NULL), 0);
+}
+
 int main(void)
 {
     const int blocked[] = { SIGUSR1, SIGUSR2, SIGTERM, SIGHUP, SIGCHLD, SIGRTMIN, SIGRTMIN + 1, 0 };
@@ -522,6 +553,7 @@ int main(void)
         cmocka_unit_test(child_after_fork_has_its_own),
         cmocka_unit_test(child_after_fork_may_drop_it_unused),
         cmocka_unit_test(server_ends_in_order_on_sigterm),
+        cmocka_unit_test(server_waits_for_sigterm_or_a_job),
     };
 
     if (plait_signal_block(blocked) != 0)

@@ -8,6 +8,7 @@
 
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -24,6 +25,8 @@ PLAIT_BEGIN_DECLS
  *         while (plait_signal_wait(s, &info, PLAIT_FOREVER) == 0 && info.number == SIGHUP)
  *             read_configuration();
  *         plait_queue_close(jobs);                    // SIGTERM: no more, finish what is there
+ *
+ * or, beside other objects, plait_any_signal_wait(s, &info) for plait_wait_any.
  *
  * The program blocks the signals, in all threads, before any is started: they inherit the mask. Nothing is done behind
  * its back: no handler is installed, no disposition changed, no mask but by plait_signal_block, and a signal that no object
@@ -93,6 +96,9 @@ PLAIT_INLINE_ALWAYS int plait_signal_new(plait_signal_t **signal_out, const stru
  */
 PLAIT_API int plait_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out,
                                 plait_time_t deadline);
+
+/* plait_signal_wait as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out);
 
 /* How often the signal `number` has arrived (0: any of the set), taken or not: those seen, as the kernel merges too. */
 PLAIT_API unsigned long long plait_signal_count(const plait_signal_t *signal, int number);

@@ -12,6 +12,7 @@
 #include "base/fork_epoch.h"
 #include "base/options.h"
 #include "exec/signal.h"
+#include "wait/waitable.h"
 
 /*
  * How it works
@@ -269,26 +270,54 @@ int plait_signal_new_sized(plait_signal_t **signal_out, const struct plait_signa
     return err;
 }
 
+/* Take one if there is one. *err_out: taken (0), or why there will be none. */
+static bool try_to_take(plait_signal_t *signal, struct plait_signal_info *info_out, int *err_out)
+{
+    bool taken;
+
+    lock();
+    *err_out = ensure_feeder();
+    taken = *err_out == 0 && signal->used > 0;
+    if (taken)
+        take(signal, info_out);
+    unlock();
+    return *err_out || taken;
+}
+
 int plait_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out, plait_time_t deadline)
 {
-    int wait_err = 0;
+    int err, wait_err = 0;
 
     for (;;) {
-        int err;
-        bool taken;
-
-        lock();
-        err = ensure_feeder();
-        taken = err == 0 && signal->used > 0;
-        if (taken)
-            take(signal, info_out);
-        unlock();
-        if (err || taken)
+        if (try_to_take(signal, info_out, &err))
             return err;
         if (wait_err)
             return wait_err;
         wait_err = plait_wait(&signal->word, 0, 0, deadline); /* E1 */
     }
+}
+
+static int attempt_wait(struct plait__waiting *waiting)
+{
+    int err;
+
+    return try_to_take(waiting->entry->object, waiting->entry->buffer, &err) ? err : EAGAIN;
+}
+
+/* An arrival wakes all: nothing to announce. */
+static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_signal_t *signal = waiting->entry->object;
+
+    *word_out = (struct plait_wait_word){ &signal->word, 0, 0 };
+    return load_acquire(&signal->word) == 0; /* E1 */
+}
+
+struct plait_wait_entry plait_any_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out)
+{
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = signal, .buffer = info_out };
 }
 
 unsigned long long plait_signal_count(const plait_signal_t *signal, int number)

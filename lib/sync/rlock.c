@@ -36,6 +36,7 @@
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
 #define WANTED ((uintptr_t)1)
 #define DEPTH_MAX (UINT32_MAX - 1)
@@ -222,10 +223,9 @@ static int release_private(plait_rlock_t *rlock)
 
 /* ---- Shared ---- */
 
-static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+/* The rest of an acquire of the lock that answered `err`. */
+static int acquired_shared(plait_rlock_t *rlock, int err)
 {
-    int err = plait_lock_acquire_slow(&rlock->lock, deadline);
-
     switch (err) {
     case EOWNERDEAD:
         store_relaxed(&rlock->depth, 0);
@@ -236,6 +236,11 @@ static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
     default:
         return err;
     }
+}
+
+static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+{
+    return acquired_shared(rlock, plait_lock_acquire_slow(&rlock->lock, deadline));
 }
 
 static int release_shared(plait_rlock_t *rlock)
@@ -260,4 +265,59 @@ int plait_rlock_consistent(plait_rlock_t *rlock)
     if (is_shared(rlock))
         return plait__robust_consistent(&rlock->lock);
     return is_mine(rlock) ? EINVAL : EPERM;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    void *self = plait__caller();
+    uintptr_t v = look(rlock);
+
+    if (is_shared(rlock)) {
+        int err = rlock->lock.mode & PLAIT_SHARED ? plait__member_of(rlock, rlock->lock.arena_offset) : 0;
+
+        return err ? err : acquired_shared(rlock, plait__robust_attempt(&rlock->lock, waiting));
+    }
+    if (take(rlock, &v, (uintptr_t)self | (waiting->enlisted ? WANTED : 0)))
+        return 0;
+    return is_by(v, self) ? go_deeper(rlock) : EAGAIN;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    if (is_shared(rlock))
+        return plait__robust_enlist(&rlock->lock, waiting, word_out);
+    do
+        if (v == 0)
+            return false;
+    while (!(v & WANTED) && !make_wanted(rlock, &v));
+    *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)(v | WANTED), 0 };
+    return true;
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    if (is_shared(rlock)) {
+        plait__robust_delist(&rlock->lock, waiting);
+        return;
+    }
+    while (v && !(v & WANTED) && !make_wanted(rlock, &v))
+        ;
+    if (!v)
+        plait_wake(plait__rlock_word(rlock), 1, 0);
+}
+
+struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = rlock };
 }
