@@ -19,10 +19,10 @@
 #include "wait/parked.h"
 #include "wait/robust.h"
 
-enum { FIBERS = 5, STRESS_FIBERS = 40, STRESS_WAKERS = 2 };
+enum { FIBERS = 5, CROWD_SIZE = 150, STRESS_FIBERS = 40, STRESS_WAKERS = 2 };
 
 /* What fibers can wait for, and what ends the wait. */
-enum noun { WORD, LOCK, SEM, EVENT, LATCH, GROUP, COND, NOUNS };
+enum noun { WORD, LOCK, SEM, EVENT, LATCH, GROUP, ANY, CROWD, COND, NOUNS };
 enum waker { THREAD, HANDLER, CANCEL, PARENT, EXPIRY, DEADLINE, FIBER, WAKERS };
 
 struct scene {
@@ -32,13 +32,27 @@ struct scene {
     uint32_t word;
     plait_lock_t lock;
     plait_sem_t sem;
-    plait_event_t event;
+    plait_event_t event, never;
     plait_latch_t latch;
     plait_wait_group_t group;
     plait_lock_t cond_lock;
     plait_cond_t cond;
     plait_cancel_t token;
 };
+
+/* A permit among others; with a crowd, among more than the kernel or a hook takes. */
+static int wait_for_any(struct scene *s, size_t count, plait_time_t deadline)
+{
+    struct plait_wait_entry entries[CROWD_SIZE];
+    size_t which = 777;
+    int err;
+
+    for (size_t i = 0; i < count; i++)
+        entries[i] = i % 3 ? plait_any_event_wait(&s->never) : plait_any_lock_acquire(&s->lock);
+    entries[count - 1] = plait_any_sem_acquire(&s->sem, 1);
+    err = plait_wait_any(entries, count, &which, deadline);
+    return which == (err ? count : count - 1) ? err : -7;
+}
 
 static int wait_for_noun(struct scene *s, plait_time_t deadline)
 {
@@ -60,6 +74,10 @@ static int wait_for_noun(struct scene *s, plait_time_t deadline)
         return plait_latch_wait(&s->latch, deadline);
     case GROUP:
         return plait_wait_group_wait(&s->group, deadline);
+    case ANY:
+        return wait_for_any(s, 3, deadline);
+    case CROWD:
+        return wait_for_any(s, CROWD_SIZE, deadline);
     default:
         if (plait_lock_acquire(&s->cond_lock, PLAIT_FOREVER) != 0)
             return -3;
@@ -80,6 +98,8 @@ static void wake_noun(struct scene *s)
         plait_lock_release(&s->lock);
         break;
     case SEM:
+    case ANY:
+    case CROWD:
         plait_sem_release(&s->sem, FIBERS);
         break;
     case EVENT:
@@ -553,6 +573,26 @@ static plait_time_t some_deadline(unsigned dice)
     return dice % 3 == 0 ? plait_after(1e-6 * dice) : PLAIT_FOREVER;
 }
 
+static void any_step(struct stress *s, unsigned dice)
+{
+    struct plait_wait_entry entries[] = {
+        plait_any_lock_acquire(&s->lock),
+        plait_any_sem_acquire(&s->sem, 1),
+        plait_any_event_wait(&s->event),
+    };
+    size_t which;
+    int err = plait_wait_any(entries, dice % 2 ? 2 : 3, &which, some_deadline(dice));
+
+    wrong_if(s, err != 0 && err != ETIMEDOUT && err != ECANCELED);
+    if (err == 0 && which == 0) {
+        wrong_if(s, s->inside++ != 0);
+        s->inside--;
+        plait_lock_release(&s->lock);
+    }
+    if (err == 0 && which == 1)
+        plait_sem_release(&s->sem, 1);
+}
+
 static void step(struct stress *s, unsigned what, unsigned dice)
 {
     int err;
@@ -589,6 +629,9 @@ static void step(struct stress *s, unsigned what, unsigned dice)
     case 4:
         plait_cond_notify(&s->cond, dice % 3);
         break;
+    case 5:
+        any_step(s, dice);
+        break;
     default:
         if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
             break; /* cancelled */
@@ -610,7 +653,7 @@ static void stress_in_fiber(struct toy_fiber *self)
 
         if (toy_random(self, 4) == 0)
             plait_cancel_set(&token);
-        step(s, toy_random(self, 6), toy_random(self, 300));
+        step(s, toy_random(self, 7), toy_random(self, 300));
         plait_cancel_bind(before);
         token = (plait_cancel_t){ 0 };
         if (toy_random(self, 3) == 0)
@@ -625,7 +668,7 @@ static void *stress_in_thread(void *arg)
     struct toy_fiber dice = { .random = (uintptr_t)&dice };
 
     while (plait_now() < s->end)
-        step(s, toy_random(&dice, 6), toy_random(&dice, 300));
+        step(s, toy_random(&dice, 7), toy_random(&dice, 300));
     return NULL;
 }
 

@@ -32,11 +32,13 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/caller.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
 enum { FREE = 0, WANTED = 1, OWED = 2, HANDED = 4, MARKS = 7 };
 
@@ -264,10 +266,9 @@ static int release_private(plait_rlock_t *rlock)
 
 /* ---- Shared ---- */
 
-static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+/* The rest of an acquire of the lock that answered `err`. */
+static int acquired_shared(plait_rlock_t *rlock, int err)
 {
-    int err = plait_lock_acquire_slow(&rlock->lock, deadline);
-
     switch (err) {
     case EOWNERDEAD:
         store_relaxed(&rlock->depth, 0);
@@ -278,6 +279,11 @@ static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
     default:
         return err;
     }
+}
+
+static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+{
+    return acquired_shared(rlock, plait_lock_acquire_slow(&rlock->lock, deadline));
 }
 
 static int release_shared(plait_rlock_t *rlock)
@@ -302,4 +308,92 @@ int plait_rlock_consistent(plait_rlock_t *rlock)
     if (is_shared(rlock))
         return plait__robust_consistent(&rlock->lock);
     return is_mine(rlock) ? EINVAL : EPERM;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+/* As in lock.c. What is kept: when the caller starves, or that it does. */
+enum { STARVES = 1 };
+
+static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND; /* as PLAIT__LOCK_GRACE, for who waits for others as well */
+
+static int attempt_private(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t self = (uintptr_t)plait__caller();
+    uintptr_t v = look(rlock);
+
+    if (take(rlock, &v, FREE, self | (waiting->enlisted ? WANTED : 0)))
+        return 0;
+    if ((waiting->enlisted || waiting->is_try) &&
+        take(rlock, &v, HANDED, self | (waiting->kept == STARVES ? WANTED : OWED)))
+        return 0;
+    return is_by(v, (void *)self) ? go_deeper(rlock) : EAGAIN;
+}
+
+static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    if (!waiting->enlisted)
+        waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
+    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = STARVES;
+    do {
+        if (v == HANDED && !waiting->enlisted)
+            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + MOMENT);
+        if (!holder_of(v))
+            return false;
+    } while (!mark(rlock, &v, waiting->kept == STARVES, false));
+    *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)v, 0 };
+    return true;
+}
+
+static void delist_private(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    while (holder_of(v))
+        if (mark(rlock, &v, waiting->kept == STARVES, true))
+            return;
+    if (v == HANDED && !change(rlock, &v, FREE)) /* perhaps for the caller */
+        return;                                  /* no: another has it */
+    plait_wake(plait__rlock_word(rlock), 1, 0);
+}
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    int err;
+
+    if (!is_shared(rlock))
+        return attempt_private(waiting);
+    err = rlock->lock.mode & PLAIT_SHARED ? plait__member_of(rlock, rlock->lock.arena_offset) : 0;
+    return err ? err : acquired_shared(rlock, plait__robust_attempt(&rlock->lock, waiting));
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+
+    return is_shared(rlock) ? plait__robust_enlist(&rlock->lock, waiting, word_out) : enlist_private(waiting, word_out);
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+
+    if (is_shared(rlock))
+        plait__robust_delist(&rlock->lock, waiting);
+    else
+        delist_private(waiting);
+}
+
+struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = rlock };
 }
