@@ -593,7 +593,9 @@ int plait__robust_consistent(plait_lock_t *lock)
 
 bool plait__robust_is_locked(const plait_lock_t *lock)
 {
-    return (load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK) != 0;
+    uint32_t owner = load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK;
+
+    return owner && !((lock->mode & PLAIT__LOCK_NO_LIST) && plait__owner_is_dead(lock, owner));
 }
 
 bool plait__robust_is_mine(const plait_lock_t *lock)
