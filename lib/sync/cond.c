@@ -80,7 +80,7 @@ static void take_out(plait_cond_t *cond, struct waiter *w)
         set_last(cond, w->prev);
 }
 
-/* The guard is held for a few instructions: its wait is no business of the caller's cancel token. */
+/* Nobody waits with the guard held: its wait is no business of the caller's cancel token. */
 static void guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
@@ -137,10 +137,15 @@ static int wait_private(plait_cond_t *cond, const struct plait__held *held, plai
     return lock_err ? lock_err : err;
 }
 
-static void wake(struct waiter *w)
+/*
+ * Wake a marked one, later: the next call does it. So the last is woken when the guard is free again, and does not run into
+ * the notifier. By then its word may be gone, and only the address counts.
+ */
+static void wake_later(const uint32_t **later, const uint32_t *word)
 {
-    store_release(&w->word, NOTIFIED); /* E1 */
-    plait_wake(&w->word, 1, 0);
+    if (*later)
+        plait_wake(*later, 1, 0);
+    *later = word;
 }
 
 static void move(struct waiter *w)
@@ -153,6 +158,7 @@ static void move(struct waiter *w)
 static int notify_private(plait_cond_t *cond, unsigned count)
 {
     struct waiter *w, *moved = NULL;
+    const uint32_t *later = NULL;
     bool move_them;
 
     if (count == 0)
@@ -168,13 +174,15 @@ static int notify_private(plait_cond_t *cond, unsigned count)
             move(w);
             moved = w;
         } else {
-            wake(w);
+            store_release(&w->word, NOTIFIED); /* E1 */
+            wake_later(&later, &w->word);
         }
         w = next;
     }
     if (moved)
         plait__held_adopt(&moved->held);
     unguard(cond);
+    wake_later(&later, NULL);
     return 0;
 }
 
