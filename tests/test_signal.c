@@ -322,6 +322,30 @@ static void signal_without_an_object_stays_with_the_kernel(void **state)
     take_pending(SIGUSR2);
 }
 
+static void signal_to_one_thread_is_that_threads(void **state)
+{
+    plait_signal_t *s = FOR(SIGUSR1, SIGUSR2);
+
+    assert_int_equal(raise(SIGUSR1), 0);
+    send(SIGUSR2, 0);
+    assert_int_equal(plait_signal_wait(s, NULL, PLAIT_FOREVER), 0);
+    assert_int_equal(plait_signal_count(s, SIGUSR1), 0);
+    take_pending(SIGUSR1);
+    plait_signal_free(s);
+}
+
+static void signal_that_is_ignored_arrives(void **state)
+{
+    plait_signal_t *s = FOR(SIGHUP);
+    struct sigaction ignore = { .sa_handler = SIG_IGN }, before;
+
+    assert_int_equal(sigaction(SIGHUP, &ignore, &before), 0);
+    send(SIGHUP, 0);
+    assert_int_equal(plait_signal_wait(s, NULL, plait_after(20)), 0);
+    assert_int_equal(sigaction(SIGHUP, &before, NULL), 0);
+    plait_signal_free(s);
+}
+
 /* ---- Many ------------------------------------------------------------------------------- */
 
 struct crowd {
@@ -548,6 +572,8 @@ int main(void)
         cmocka_unit_test(realtime_signals_beyond_the_depth_are_lost_and_displace_nothing),
         cmocka_unit_test(signal_is_seen_by_every_object_and_no_other),
         cmocka_unit_test(signal_without_an_object_stays_with_the_kernel),
+        cmocka_unit_test(signal_to_one_thread_is_that_threads),
+        cmocka_unit_test(signal_that_is_ignored_arrives),
         cmocka_unit_test(signal_is_taken_by_one_waiter),
         cmocka_unit_test(objects_come_and_go_in_many_threads),
         cmocka_unit_test(child_after_fork_has_its_own),
