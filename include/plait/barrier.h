@@ -73,9 +73,9 @@ PLAIT_API int plait_barrier_fini(plait_barrier_t *barrier);
  * Wait for the other parties. *index_out (may be NULL) receives 0 to parties - 1, another one for each: the last to
  * arrive has 0, the first the greatest. Nothing is stored there unless 0 is returned. Returns
  *   0           all have arrived
- *   ETIMEDOUT   the round was not complete by the deadline; the barrier is broken. With PLAIT_NOW: the caller would not be
- *               the last; nothing done. Nor is it when the caller was one more than the parties, and waited for the next
- *               round
+ *   ETIMEDOUT   the round was not complete by the deadline; the barrier is broken. With PLAIT_NOW or a deadline that has
+ *               passed already: the caller would not be the last; nothing done. Nor is it when the caller was one
+ *               more than the parties, and waited for the next round
  *   ECANCELED   the caller's cancel token was set first; the same
  *   EOWNERDEAD  a party died (shared); the barrier is broken
  *   EPIPE       broken, before or meanwhile, for another reason

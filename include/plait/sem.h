@@ -8,6 +8,7 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -73,6 +74,9 @@ PLAIT_API int plait_sem_fini(plait_sem_t *sem);
  *   ENOSPC     the arena has no place for another participant, or for what the caller holds (owned)
  */
 PLAIT_API int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
+
+/* plait_sem_acquire as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count);
 
 /*
  * Give `count` permits back, or the first time, and wake as many sleepers as they may serve. EOVERFLOW, and nothing

@@ -291,6 +291,12 @@ static int wait_outside(plait_barrier_t *barrier, uint64_t state, plait_time_t d
     return plait_wait(round_word(barrier), upper(state), shared(barrier), PLAIT_NOW);
 }
 
+/* A deadline that has passed acts as PLAIT_NOW: who comes too late has not arrived. */
+static plait_time_t past_is_now(plait_time_t deadline)
+{
+    return deadline != PLAIT_FOREVER && deadline > PLAIT_NOW && deadline <= plait_now() ? PLAIT_NOW : deadline;
+}
+
 /* Arrive. *mine_out: the state as the caller has made it, or found it at an error. */
 static int arrive(plait_barrier_t *barrier, bool has_action, plait_time_t deadline, uint64_t *mine_out)
 {
@@ -334,7 +340,7 @@ int plait_barrier_wait_then(plait_barrier_t *barrier, int (*action)(void *arg), 
 
     if (parties == 0)
         return EINVAL;
-    err = arrive(barrier, action != NULL, deadline, &mine);
+    err = arrive(barrier, action != NULL, past_is_now(deadline), &mine);
     if (err)
         return err;
     if (arrived(mine) == parties) {
