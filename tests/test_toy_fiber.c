@@ -22,7 +22,7 @@
 enum { FIBERS = 5, CROWD_SIZE = 150, STRESS_FIBERS = 40, STRESS_WAKERS = 2 };
 
 /* What fibers can wait for, and what ends the wait. */
-enum noun { WORD, LOCK, SEM, EVENT, ANY, CROWD, COND, NOUNS };
+enum noun { WORD, LOCK, SEM, EVENT, LATCH, GROUP, ANY, CROWD, COND, NOUNS };
 enum waker { THREAD, HANDLER, CANCEL, PARENT, EXPIRY, DEADLINE, FIBER, WAKERS };
 
 struct scene {
@@ -33,6 +33,8 @@ struct scene {
     plait_lock_t lock;
     plait_sem_t sem;
     plait_event_t event, never;
+    plait_latch_t latch;
+    plait_wait_group_t group;
     plait_lock_t cond_lock;
     plait_cond_t cond;
     plait_cancel_t token;
@@ -68,6 +70,10 @@ static int wait_for_noun(struct scene *s, plait_time_t deadline)
         return plait_sem_acquire(&s->sem, 1, deadline);
     case EVENT:
         return plait_event_wait(&s->event, deadline);
+    case LATCH:
+        return plait_latch_wait(&s->latch, deadline);
+    case GROUP:
+        return plait_wait_group_wait(&s->group, deadline);
     case ANY:
         return wait_for_any(s, 3, deadline);
     case CROWD:
@@ -98,6 +104,12 @@ static void wake_noun(struct scene *s)
         break;
     case EVENT:
         plait_event_set(&s->event);
+        break;
+    case LATCH:
+        plait_latch_count_down(&s->latch, 1);
+        break;
+    case GROUP:
+        plait_wait_group_done(&s->group);
         break;
     default:
         plait_cond_notify_all(&s->cond);
@@ -171,6 +183,8 @@ static void try_one(enum noun noun, enum waker waker)
 
     assert_non_null(s.toy);
     assert_int_equal(plait_lock_acquire(&s.lock, PLAIT_FOREVER), 0);
+    assert_int_equal(plait_latch_init(&s.latch, 1, 0), 0);
+    assert_int_equal(plait_wait_group_add(&s.group, 1), 0);
     for (int i = 0; i < FIBERS; i++)
         assert_non_null(fibers[i] = toy_spawn(s.toy, wait_in_fiber, &s, 0));
     if (waker == FIBER || waker == HANDLER)
@@ -257,6 +271,12 @@ static void *run_toy_and_look(void *arg)
     return syscall(SYS_get_robust_list, 0, &head, &size) == 0 && head ? head->pending : arg;
 }
 
+/* By when the death of a thread that was joined is known: without lists it may be seen for another moment. */
+static plait_time_t once_joined(void)
+{
+    return plait__robust_list_works() ? PLAIT_NOW : plait_after(10);
+}
+
 static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state)
 {
     struct two_locks *two;
@@ -282,9 +302,7 @@ static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state
     pthread_join(runner, &pending);
     assert_null(pending);
     for (int i = 0; i < 2; i++) {
-        /* without lists, a thread may be seen for a moment after it was joined */
-        assert_int_equal(plait_lock_acquire(&two->lock[i], plait__robust_list_works() ? PLAIT_NOW : plait_after(10)),
-                         EOWNERDEAD);
+        assert_int_equal(plait_lock_acquire(&two->lock[i], once_joined()), EOWNERDEAD);
         assert_int_equal(plait_lock_consistent(&two->lock[i]), 0);
         assert_int_equal(plait_lock_release(&two->lock[i]), 0);
     }
@@ -354,6 +372,139 @@ static void fibers_of_one_thread_are_strangers_to_its_shared_locks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* The same with rlocks, private and shared, which know their levels; and a condition that gives up all of them. */
+struct rowners {
+    plait_rlock_t rlock;
+    plait_cond_t cond;
+    uint32_t step; /* how far they are */
+    int released_by_other, tried_by_other, depth_after;
+    unsigned depth_of_other;
+};
+
+static void hold_rlock_among_fibers(struct toy_fiber *self)
+{
+    struct rowners *o = self->with;
+
+    self->result = 0;
+    for (int i = 0; i < 2; i++)
+        self->result |= plait_rlock_acquire(&o->rlock, PLAIT_FOREVER);
+    o->step = 1;
+    while (o->step == 1)
+        toy_yield(self);
+    self->result |= plait_cond_wait(&o->cond, &o->rlock.lock, PLAIT_FOREVER);
+    o->depth_after = (int)plait_rlock_depth(&o->rlock);
+    for (int i = 0; i < 2; i++)
+        self->result |= plait_rlock_release(&o->rlock);
+}
+
+static void meddle_with_rlock_among_fibers(struct toy_fiber *self)
+{
+    struct rowners *o = self->with;
+
+    while (o->step == 0)
+        toy_yield(self);
+    o->released_by_other = plait_rlock_release(&o->rlock);
+    o->depth_of_other = plait_rlock_depth(&o->rlock);
+    o->tried_by_other = plait_rlock_acquire(&o->rlock, PLAIT_NOW);
+    o->step = 2;
+    self->result = plait_rlock_acquire(&o->rlock, PLAIT_FOREVER); /* until the other waits for the condition */
+    self->result |= plait_cond_notify_all(&o->cond);
+    for (int i = 0; i < 3; i++)
+        toy_yield(self);
+    self->result |= plait_rlock_release(&o->rlock);
+}
+
+static void try_rlock_among_fibers(struct rowners *o, unsigned flags)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *holder, *other;
+
+    assert_int_equal(plait_rlock_init(&o->rlock, flags), 0);
+    assert_int_equal(plait_cond_init(&o->cond, 0), 0);
+    assert_non_null(holder = toy_spawn(toy, hold_rlock_among_fibers, o, 0));
+    assert_non_null(other = toy_spawn(toy, meddle_with_rlock_among_fibers, o, 0));
+    toy_run(toy);
+    assert_int_equal(holder->result, 0);
+    assert_int_equal(other->result, 0);
+    assert_int_equal(o->released_by_other, EPERM);
+    assert_int_equal(o->depth_of_other, 0);
+    assert_int_equal(o->tried_by_other, ETIMEDOUT);
+    assert_int_equal(o->depth_after, 2);
+    assert_false(plait_rlock_is_locked(&o->rlock));
+    toy_free(toy);
+}
+
+static void fibers_of_one_thread_are_strangers_to_its_rlocks(void **state)
+{
+    static struct rowners private;
+    plait_arena_t *arena;
+    struct rowners *shared;
+
+    try_rlock_among_fibers(&private, 0);
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *shared, (void **)&shared), 0);
+    try_rlock_among_fibers(shared, PLAIT_SHARED);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+/* Many fibers of one thread in the queue of one shared condition. */
+struct shared_crowd {
+    plait_lock_t lock;
+    plait_cond_t cond;
+    uint32_t waiting; /* guarded by lock */
+};
+
+static void wait_for_shared_cond(struct toy_fiber *self)
+{
+    struct shared_crowd *c = self->with;
+
+    self->result = plait_lock_acquire(&c->lock, PLAIT_FOREVER);
+    c->waiting++;
+    self->result |= plait_cond_wait(&c->cond, &c->lock, self->number % 2 ? PLAIT_FOREVER : plait_after(0.005));
+    c->waiting--;
+    if (plait_lock_release(&c->lock) != 0)
+        self->result = -2;
+}
+
+/* All have come, and so many of them are still there. */
+static bool still_wait(struct shared_crowd *c, uint32_t count)
+{
+    bool so = false;
+
+    if (plait_lock_acquire(&c->lock, PLAIT_FOREVER) == 0) {
+        so = c->waiting == count && c->cond.arrivals == 2 * FIBERS;
+        plait_lock_release(&c->lock);
+    }
+    return so;
+}
+
+static void fibers_of_one_thread_wait_for_a_shared_condition(void **state)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *fibers[2 * FIBERS];
+    struct shared_crowd *c;
+    plait_arena_t *arena;
+    pthread_t thread;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *c, (void **)&c), 0);
+    assert_int_equal(plait_lock_init(&c->lock, PLAIT_SHARED), 0);
+    assert_int_equal(plait_cond_init(&c->cond, PLAIT_SHARED), 0);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_non_null(fibers[i] = toy_spawn(toy, wait_for_shared_cond, c, 0));
+    assert_int_equal(pthread_create(&thread, NULL, run_toy, toy), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS))); /* every other one has no time */
+    assert_int_equal(plait_cond_notify(&c->cond, 2), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS - 2)));
+    assert_int_equal(plait_cond_notify_all(&c->cond), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_int_equal(fibers[i]->result, i % 2 ? 0 : ETIMEDOUT);
+    assert_int_equal(plait_cond_fini(&c->cond), 0);
+    toy_free(toy);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 static void acquire_and_end(struct toy_fiber *self)
 {
     self->result = plait_lock_acquire(self->with, PLAIT_FOREVER);
@@ -388,7 +539,7 @@ static void lock_of_a_fiber_that_cannot_run_is_a_deadlock(void **state)
     assert_int_equal(pthread_create(&thread, NULL, run_toy_then_acquire, lock), 0);
     pthread_join(thread, &answer);
     assert_int_equal((intptr_t)answer, EDEADLK);
-    assert_int_equal(plait_lock_acquire(lock, PLAIT_NOW), EOWNERDEAD); /* the next is no fiber */
+    assert_int_equal(plait_lock_acquire(lock, once_joined()), EOWNERDEAD); /* the next is no fiber */
     assert_int_equal(plait_lock_consistent(lock), 0);
     assert_int_equal(plait_lock_release(lock), 0);
     assert_int_equal(plait_arena_free(arena), 0);
@@ -582,6 +733,8 @@ int main(void)
         cmocka_unit_test(fiber_times_out_never_early),
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
+        cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
+        cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),
         cmocka_unit_test(lock_of_a_fiber_that_cannot_run_is_a_deadlock),
         cmocka_unit_test(fibers_and_threads_under_stress_lose_no_wake),
     };

@@ -13,7 +13,7 @@
  * wake to sleep again, and of several only one at a time could hold it. So the kernel moves them from their own words to
  * the lock's, among those who sleep for it, and each is woken by a release: one wake-up, one switch of context for each. A
  * fiber does not sleep in the kernel, and is woken. So is who goes with a shared lock, as the two words are of
- * different kinds to the kernel.
+ * different kinds to the kernel, or with priority inheritance, where the kernel keeps other queues.
  *
  * No notification is lost: a waiter enters the list before it releases the user's lock; who changes the predicate
  * under that lock afterwards finds it there. It sleeps while its word is WAITING, and the mark changes the word.

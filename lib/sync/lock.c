@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
- * private lock is its `state`:
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a
+ * constant that sends the inlined fast path here. A private lock is its `state`:
  *
  *     0  FREE
  *     1  HELD     and nobody sleeps
@@ -47,7 +47,6 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -55,10 +54,6 @@
 #include "wait/waitable.h"
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
-
-static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
-static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until a lock that is HANDED is anybody's */
-static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND;   /* the same, for who waits for others as well */
 
 uint32_t plait_hooks;
 
@@ -124,7 +119,7 @@ static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
 /* Behind those who have slept, for whom the lock is. True: nobody has come for it. */
 static bool is_abandoned(plait_lock_t *lock, plait_time_t deadline, int *err_out)
 {
-    plait_time_t until = plait_now() + GRACE;
+    plait_time_t until = plait_now() + PLAIT__LOCK_GRACE;
 
     *err_out = plait_wait(&lock->state, HANDED, 0, until < deadline ? until : deadline);
     if (*err_out != ETIMEDOUT || until >= deadline)
@@ -145,10 +140,13 @@ static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
     return true;
 }
 
-/* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
+/*
+ * `slept`: the caller has slept on the word already, in a condition. Also the way out for who gives up: the lock is marked,
+ * or the caller has it after all.
+ */
 static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
 {
-    plait_time_t starves_at = plait_now() + PATIENCE;
+    plait_time_t starves_at = plait_now() + PLAIT__LOCK_PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
     bool starving = false, abandoned = false;
     int err = 0;
@@ -178,7 +176,7 @@ int plait__lock_acquire_moved(plait_lock_t *lock)
     return sleep_for_it(lock, PLAIT_FOREVER, true);
 }
 
-/* The kernel has moved them before we look: a release that we do not see finds them. */
+/* The kernel has moved them before we look: a release that we do not see finds them. HANDED: one is on its way. */
 void plait__lock_adopt(plait_lock_t *lock)
 {
     uint32_t v = load_seqcst(&lock->state);
@@ -244,9 +242,6 @@ int plait_lock_consistent(plait_lock_t *lock)
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
-/* What is kept: when the caller starves, or that it does. */
-enum { STARVES = 1 };
-
 static int attempt_private(struct plait__waiting *waiting)
 {
     plait_lock_t *lock = waiting->entry->object;
@@ -254,7 +249,7 @@ static int attempt_private(struct plait__waiting *waiting)
 
     if (take(lock, &v, FREE, waiting->enlisted ? WANTED : HELD))
         return 0;
-    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == STARVES ? WANTED : OWED))
+    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED))
         return 0;
     return EAGAIN;
 }
@@ -265,15 +260,15 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
     uint32_t v = load_relaxed(&lock->state);
 
     if (!waiting->enlisted)
-        waiting->kept = (uint64_t)(plait_now() + PATIENCE);
-    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
-        waiting->kept = STARVES;
+        waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
     do {
         if (v == HANDED && !waiting->enlisted)
-            plait_wait(&lock->state, HANDED, 0, plait_now() + MOMENT);
+            plait_wait(&lock->state, HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
         if (!is_held(v))
             return false;
-    } while (!mark(lock, &v, waiting->kept == STARVES, false));
+    } while (!mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ &lock->state, v, 0 };
     return true;
 }
@@ -284,7 +279,7 @@ static void delist_private(struct plait__waiting *waiting)
     uint32_t v = load_relaxed(&lock->state);
 
     while (is_held(v))
-        if (mark(lock, &v, waiting->kept == STARVES, true))
+        if (mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !cas_release(&lock->state, &v, FREE)) /* perhaps for the caller: E1 */
         return;                                              /* no: another has it */

@@ -469,7 +469,7 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
-    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+    if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
         let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
@@ -594,7 +594,9 @@ int plait__robust_consistent(plait_lock_t *lock)
 
 bool plait__robust_is_locked(const plait_lock_t *lock)
 {
-    return (load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK) != 0;
+    uint32_t owner = load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK;
+
+    return owner && !((lock->mode & PLAIT__LOCK_NO_LIST) && plait__owner_is_dead(lock, owner));
 }
 
 bool plait__robust_is_mine(const plait_lock_t *lock)

@@ -62,6 +62,9 @@ static struct shared {
     plait_lock_t lock;
     long a, b;       /* guarded by lock; a == b */
     long mended;     /* guarded by lock: how often it was not */
+    plait_rlock_t rlock;
+    plait_cond_t turned;
+    long c, d;       /* guarded by rlock; c == d */
     plait_lock_t stock_lock;
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
@@ -228,6 +231,33 @@ static void use_sem(void)
     REQUIRE(plait_sem_release(&shared->sem, 1) == 0);
 }
 
+/* At two levels, with a wait in between that gives both up; who comes by wakes all, some of whom are moved to the rlock. */
+static void use_rlock(void)
+{
+    int err = plait_rlock_acquire(&shared->rlock, PLAIT_FOREVER);
+
+    REQUIRE(err == 0 || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->d = shared->c;
+        REQUIRE(plait_rlock_consistent(&shared->rlock) == 0);
+    }
+    REQUIRE(plait_rlock_acquire(&shared->rlock, PLAIT_NOW) == 0);
+    REQUIRE(plait_rlock_depth(&shared->rlock) == 2 && shared->c == shared->d);
+    shared->c++;
+    for (volatile int i = 0; i < 1000; i++)
+        ;
+    shared->d++;
+    REQUIRE(plait_cond_notify_all(&shared->turned) == 0);
+    err = plait_cond_wait(&shared->turned, &shared->rlock.lock, plait_after(0.0003));
+    REQUIRE(err == 0 || err == ETIMEDOUT || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->d = shared->c;
+        REQUIRE(plait_rlock_consistent(&shared->rlock) == 0);
+    }
+    REQUIRE(plait_rlock_depth(&shared->rlock) == 2 && shared->c == shared->d);
+    REQUIRE(plait_rlock_release(&shared->rlock) == 0 && plait_rlock_release(&shared->rlock) == 0);
+}
+
 static void use_memory(void)
 {
     size_t size = 1 + (unsigned)rand_r(&my_seed) % 900;
@@ -254,7 +284,8 @@ static void operate(unsigned operation)
     case 6: use_wait(); break;
     case 7: use_notify(); break;
     case 8: use_sem(); break;
-    case 9: use_any(); break;
+    case 9: use_rlock(); break;
+    case 10: use_any(); break;
     default: use_memory(); break;
     }
 }
@@ -265,7 +296,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 11;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 12;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -407,7 +438,8 @@ static int make(void **state)
             return 1;
     }
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
-           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED);
+           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
+           plait_rlock_init(&shared->rlock, PLAIT_SHARED) || plait_cond_init(&shared->turned, PLAIT_SHARED);
 }
 
 static int drop(void **state)

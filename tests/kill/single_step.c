@@ -974,6 +974,72 @@ static const char *other_goes_on(bool done)
     return plait_arena_check(other, text, sizeof text) ? text : NULL;
 }
 
+/* No room at the top, and free blocks of other sizes: three neighbours whose pages were given back, then one in use. */
+static void other_in_wrong_sizes(void)
+{
+    void *memory, *three[3];
+
+    plait_arena_free(other);
+    if (plait_arena_new(&other, &(struct plait_arena_opts){ .limit = 2 << 20, .participants = 8 }))
+        abort();
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_alloc(other, top_size, &three[i]))
+            abort();
+    while (plait_arena_alloc(other, top_size, &memory) == 0)
+        ;
+    while (plait_arena_alloc(other, 20000, &memory) == 0)
+        ;
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_dealloc(other, three[i]))
+            abort();
+    plait_arena_usage(other, &used_before, NULL, NULL);
+}
+
+static void cut_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 40000, &offset);
+}
+
+static void join_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 2 * top_size, &offset);
+}
+
+static const char *wrong_sizes_are_served(size_t bytes, bool done)
+{
+    static char text[200];
+    size_t now;
+    void *memory;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    if (done && step_page->out)
+        return "there was room, and it was not given";
+    plait_arena_usage(other, &now, NULL, NULL);
+    if (now != used_before && (now < used_before + bytes || now > used_before + bytes + bytes / 4 + 64))
+        return "the use is wrong";
+    if (now == used_before && done)
+        return "the block that was given out is none";
+    if (plait_arena_alloc(other, 200 * 1024, &memory)) /* beside it */
+        return "the allocator does not go on";
+    memset(memory, 1, 200 * 1024);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
+static const char *small_one_is_cut_or_not(bool done)
+{
+    return wrong_sizes_are_served(40000, done);
+}
+
+static const char *large_one_is_joined_or_not(bool done)
+{
+    return wrong_sizes_are_served(2 * top_size, done);
+}
+
 static void small_block(void)
 {
     remember_use();
@@ -1156,6 +1222,50 @@ static const char *name_of_the_dead_is_free(bool done)
     return access(arena_file, F_OK) == 0 ? "the file is left in /dev/shm" : NULL;
 }
 
+/* ---- The program's own memory ---- */
+
+enum { OWN_SIZE = 256 * 1024 };
+
+static void *own_memory;
+
+static void fresh_memory(void)
+{
+    if (own_memory)
+        munmap(own_memory, OWN_SIZE);
+    own_memory = mmap(NULL, OWN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (own_memory == MAP_FAILED)
+        abort();
+}
+
+static int make_of_memory(plait_arena_t **out)
+{
+    return plait_arena_new(out, &(struct plait_arena_opts){ .memory = own_memory, .memory_size = OWN_SIZE, .participants = 4 });
+}
+
+static void make_of_memory_and_close(void)
+{
+    plait_arena_t *a;
+
+    step_page->out = make_of_memory(&a);
+    if (step_page->out == 0)
+        step_page->out = plait_arena_free(a);
+}
+
+static const char *memory_is_made_an_arena(bool done)
+{
+    static char text[200];
+    plait_arena_t *a;
+    void *memory;
+
+    if (make_of_memory(&a))
+        return "the memory is no arena, and cannot be made one";
+    if (plait_arena_check(a, text, sizeof text))
+        return text;
+    if (plait_arena_alloc(a, 1000, &memory) || plait_arena_publish(a, "it", memory))
+        return "the arena is no good";
+    return plait_arena_free(a) ? "closing failed" : NULL;
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -1203,6 +1313,10 @@ static const struct step_op ops[] = {
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
       other_goes_on, false },
+    { "arena alloc, cut from a larger", other_in_wrong_sizes, take_part_in_other, cut_in_other, NULL,
+      small_one_is_cut_or_not, false },
+    { "arena alloc, neighbours joined", other_in_wrong_sizes, take_part_in_other, join_in_other, NULL,
+      large_one_is_joined_or_not, false },
     { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, false },
     { "arena dealloc, large", large_block_of_other, take_part_in_other, free_block_of_other, NULL,
       pages_are_reserved_again, false },
@@ -1210,6 +1324,7 @@ static const struct step_op ops[] = {
     { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, false },
     { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
     { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
+    { "own memory, made an arena", fresh_memory, NULL, make_of_memory_and_close, NULL, memory_is_made_an_arena, false },
     { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
     /* The last ones: they change the lock. */
     { "lock with priorities, acquire + release", lend_priority, take_part, add_one, NULL, lock_goes_on, false },
