@@ -91,17 +91,17 @@ static void signal_that_is_not_blocked_is_refused(void **state)
 
 static void thread_and_descriptors_are_there_while_there_are_objects(void **state)
 {
-    int threads = count_in("/proc/self/task", ""), descriptors = count_descriptors();
+    int threads = count_threads(), descriptors = count_descriptors();
 
     for (int i = 0; i < 20; i++) {
         plait_signal_t *a = FOR(SIGUSR1), *b = FOR(SIGUSR1, SIGUSR2);
 
-        assert_int_equal(count_in("/proc/self/task", ""), threads + 1);
+        assert_int_equal(count_threads(), threads + 1);
         assert_int_equal(count_descriptors(), descriptors + 2);
         plait_signal_free(a);
-        assert_int_equal(count_in("/proc/self/task", ""), threads + 1);
+        assert_int_equal(count_threads(), threads + 1);
         plait_signal_free(b);
-        assert_true(EVENTUALLY(count_in("/proc/self/task", "") == threads)); /* the kernel may be slow to forget it */
+        assert_true(EVENTUALLY(count_threads() == threads)); /* the kernel may be slow to forget it */
         assert_int_equal(count_descriptors(), descriptors);
     }
 }
@@ -372,6 +372,8 @@ static void child_after_fork_has_its_own(void **state)
     char ready;
     pid_t pid;
 
+    if (is_emulated()) /* qemu-user cannot: a thread of ours is there at the fork, and the child starts one */
+        skip();
     inherited = FOR(SIGUSR1, SIGUSR2);
     send(SIGUSR2, 0);
     assert_true(has_arrived(inherited, SIGUSR2, 1));
@@ -394,7 +396,7 @@ static int free_in_child(void *unused)
     int descriptors = count_descriptors();
 
     plait_signal_free(inherited);
-    return count_descriptors() == descriptors && count_in("/proc/self/task", "") == 1 ? 0 : 1;
+    return count_descriptors() == descriptors && count_threads() == 1 ? 0 : 1;
 }
 
 static void child_after_fork_may_drop_it_unused(void **state)
@@ -453,6 +455,7 @@ static int serve(void *unused)
 
 static void server_ends_in_order_on_sigterm(void **state)
 {
+    child_await_quiet();
     assert_int_equal(child_run(serve, NULL), 0);
 }
 
