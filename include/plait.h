@@ -15,6 +15,8 @@
 #include <plait/event.h>
 #include <plait/cond.h>
 #include <plait/arena.h>
+#include <plait/debug.h>
+#include <plait/stats.h>
 #include <plait/queue.h>
 #include <plait/init.h>
 #include <plait/thread.h>

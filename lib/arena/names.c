@@ -122,3 +122,26 @@ int plait_arena_unpublish(plait_arena_t *arena, const char *name)
     plait__arena_unlock(arena->base);
     return err;
 }
+
+int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out)
+{
+    size_t number = 0;
+    int err = plait__arena_lock(arena->base);
+
+    if (err)
+        return err;
+    err = ENOENT;
+    for (struct plait__name_record *r = record_at(arena->base, arena->base->names); r && err == ENOENT;
+         r = record_at(arena->base, r->next)) {
+        if (number++ < *cursor)
+            continue;
+        *cursor = number;
+        if (!r->target || strncmp(r->name, prefix, strlen(prefix)) != 0)
+            continue;
+        err = r->target < arena->limit && size <= arena->limit - r->target ? 0 : EBADMSG;
+        if (err == 0)
+            *address_out = plait__at(arena->base, r->target);
+    }
+    plait__arena_unlock(arena->base);
+    return err;
+}

@@ -48,6 +48,10 @@ static inline uint64_t load64_relaxed(const uint64_t *p) { return __atomic_load_
 static inline uint64_t load64_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void store64_relaxed(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline void store64_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline bool cas64_relaxed(uint64_t *p, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 
 /* The same for pointers: `p` is the address of a pointer variable. */
@@ -55,6 +59,7 @@ static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_
 #define loadptr_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define storeptr_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define storeptr_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define storeptr_seqcst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define exchangeptr_release(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
 #define casptr_relaxed(p, expected, desired) \

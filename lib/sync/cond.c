@@ -21,6 +21,7 @@
 
 #include "base/atomic.h"
 #include "sync/cond_shared.h"
+#include "sync/lock.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 
@@ -66,13 +67,13 @@ static void guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
 
-    plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+    plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
     plait_cancel_bind(token);
 }
 
 static void unguard(plait_cond_t *cond)
 {
-    plait_lock_release(&cond->guard);
+    plait__inner_release(&cond->guard);
 }
 
 int plait_cond_init(plait_cond_t *cond, unsigned flags)

@@ -28,6 +28,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/lock.h"
 #include "wait/robust.h"
 #include "wait/waiting.h"
 
@@ -124,7 +125,7 @@ static void repair(plait_cond_t *cond)
 static int guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+    int err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
 
     plait_cancel_bind(token);
     if (err != EOWNERDEAD)
@@ -135,7 +136,7 @@ static int guard(plait_cond_t *cond)
 
 static void unguard(plait_cond_t *cond)
 {
-    plait_lock_release(&cond->guard);
+    plait__inner_release(&cond->guard);
 }
 
 /* Mark the first `count` who are WAITING, alive, and came before arrival number `arrivals`. */
