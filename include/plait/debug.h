@@ -33,7 +33,7 @@ PLAIT_BEGIN_DECLS
  *
  *     wait=SECONDS  report waits that last longer; 0: none; without this, 10
  *     lines         name source lines, by running addr2line
- *     handover      private locks may be released by any thread
+ *     handover      private locks may be released by any thread: no STRANGER, and no SELF, of private locks
  *     abort         abort after every report
  *     report        abort after none: SELF answers EDEADLK, STRANGER answers EPERM, and nothing was done
  *     off           no debug mode

@@ -34,7 +34,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <plait/lock.h>
@@ -48,6 +47,8 @@
 #include "wait/caller.h"
 #include "wait/futex.h"
 #include "wait/robust.h"
+
+enum { EDGES_MAX = 64 };
 
 struct plait__hold {
     struct party *party;
@@ -419,19 +420,40 @@ static bool would_wait_for_itself(const struct plait__debug_call *call, plait_ti
 {
     if (call->noun->flags & PLAIT__RECURSIVE)
         return false;
-    return is_checked(call) ? deadline > PLAIT_NOW : deadline == PLAIT_FOREVER;
+    if (is_checked(call))
+        return deadline > PLAIT_NOW;
+    return deadline == PLAIT_FOREVER && !options.handover; /* else another may release it meanwhile */
 }
 
-/* An edge from each thing that the caller holds; the first of them that closes a cycle is what is found. */
+/* An object of which the caller is known to be the holder is free: it lies where another one lay, which was not ended. */
+static bool is_stale(const struct plait__debug_call *call)
+{
+    return !(call->noun->flags & (PLAIT__RECURSIVE | PLAIT__TOGETHER)) && !call->noun->is_busy(call->object, call->count);
+}
+
+static void forget(struct plait__object_key key)
+{
+    struct plait__order_node *node = plait__order_find(key);
+
+    if (node)
+        plait__order_forget(node); /* it stays while it is held */
+    while ((node = plait__order_find(key)))
+        drop_hold(node->holds);
+}
+
+/*
+ * An edge from each thing that the caller holds; the first of them that closes a cycle is what is found. Of very many only from
+ * the last: to those from the others there mostly is an edge.
+ */
 static void enter_into_order(const struct party *party, struct plait__order_node *node,
                              const struct plait__debug_call *call, struct plait__finding *finding)
 {
     struct plait__order_cycle cycle;
+    unsigned left = EDGES_MAX;
 
-    for (struct plait__hold *h = party->holds; h; h = h->next) {
+    for (struct plait__hold *h = party->holds; h && left; h = h->next, left--) {
         struct plait__order_step step = { .from_place = h->place, .to_place = call->place, .tid = party->tid };
 
-        prctl(PR_GET_NAME, step.thread);
         if (plait__order_add(h->node, node, &step, &cycle) && !finding->kind) {
             *finding = found(PLAIT_DEBUG_ORDER, call->noun->acquire_name, call);
             finding->cycle = cycle;
@@ -455,6 +477,11 @@ int plait__debug_acquiring(const struct plait__debug_call *call, plait_time_t de
     key = key_of(call->object, call->arena_offset);
     party = find_party(plait__caller());
     node = plait__order_find(key);
+    if (find_hold(party, node) && is_stale(call)) {
+        forget(key);
+        party = find_party(plait__caller());
+        node = NULL;
+    }
     if (find_hold(party, node)) {
         if (would_wait_for_itself(call, deadline)) {
             finding = found(PLAIT_DEBUG_SELF, call->noun->acquire_name, call);
@@ -559,16 +586,8 @@ void plait__debug_refused(const struct plait__debug_call *call)
 
 void plait__debug_forget(void *object, uint64_t arena_offset)
 {
-    struct plait__object_key key;
-    struct plait__order_node *node;
-
     if (!begin())
         return;
-    key = key_of(object, arena_offset);
-    node = plait__order_find(key);
-    if (node)
-        plait__order_forget(node); /* it stays while it is held */
-    while ((node = plait__order_find(key)))
-        drop_hold(node->holds);
+    forget(key_of(object, arena_offset));
     end(NULL);
 }

@@ -11,6 +11,7 @@
 #include "sync/order.h"
 
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "base/slab.h"
 
@@ -126,6 +127,7 @@ bool plait__order_add(struct plait__order_node *from, struct plait__order_node *
     step->to = to->object;
     step->from_noun = from->noun;
     step->to_noun = to->noun;
+    prctl(PR_GET_NAME, step->thread);
     e->from = from;
     e->to = to;
     e->step = *step;
