@@ -100,13 +100,14 @@ PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
 
 /* Non-zero while something (debug mode, tracing) wants to see every call: the inlined paths then step aside. */
 PLAIT_API extern uint32_t plait_hooks;
+#define PLAIT_HOOKS __atomic_load_n(&plait_hooks, __ATOMIC_RELAXED)
 
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t unheld = 0;
 
-    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
+    if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &unheld, 1u, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
@@ -117,7 +118,7 @@ PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
 {
     uint32_t held = 1u; /* private, and nobody waits */
 
-    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
+    if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;

@@ -90,9 +90,9 @@ enum { PLAIT__HAS_FRAMES = 1 };
 enum { PLAIT__HAS_FRAMES = 0 };
 #endif
 
-/* The public inline functions, as they were emitted in base/inlines.c, lie together. */
-extern const char __start_plait_inlines[] __attribute__((visibility("hidden")));
-extern const char __stop_plait_inlines[] __attribute__((visibility("hidden")));
+/* The public inline functions, as they were emitted in base/inlines.c, lie together; a static program may have none. */
+extern const char __start_plait_inlines[] __attribute__((weak, visibility("hidden")));
+extern const char __stop_plait_inlines[] __attribute__((weak, visibility("hidden")));
 
 /*
  * Called by the program, or by an emitted inline function. With optimisation that has jumped here, and the return address is the
