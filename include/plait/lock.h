@@ -29,7 +29,8 @@ PLAIT_BEGIN_DECLS
  *
  * Private (all-zero bytes, or init without flags): 48 bytes, of which 4 do the work; a free lock is acquired and
  * released with one atomic operation each, inlined. It has no owner: any thread may release it. It is not
- * recursive: acquiring it twice waits for ever (or until the deadline).
+ * recursive: acquiring it twice waits for ever (or until the deadline). Debug mode (plait/debug.h) takes both for
+ * mistakes, unless told otherwise.
  *
  * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it, or in a fiber by that fiber. If that thread dies - at any
  * instruction, also by SIGKILL, also with the whole process - the next to acquire it gets EOWNERDEAD and
