@@ -50,7 +50,10 @@ static double ours_recursive_nested(const struct bench_load *load)
     return seconds;
 }
 
-static void ours_recursive_member(unsigned index, void *contest) { bench_contend(contest, rlock_acquire, rlock_release); }
+static void ours_recursive_member(unsigned index, void *contest)
+{
+    bench_contend(contest, rlock_acquire, rlock_release);
+}
 
 static double ours_recursive_contended(const struct bench_load *load)
 {
@@ -215,6 +218,13 @@ static double two_rmw(const struct bench_load *load)
         { "pthread_mutex_adaptive", adaptive_contended }, { "nsync_mu", nsync_contended },                         \
         { "absl_mutex", absl_contended } }, 3 }
 
+/* The longest that anybody waits in a round. */
+#define WORST(name, threads)                                                                                       \
+    { name, BENCH_US, { .width = threads, .work = 1000, .size = 1 },                                               \
+      { { "plait", ours_contended }, { "pthread_mutex", normal_contended },                                        \
+        { "pthread_mutex_adaptive", adaptive_contended }, { "nsync_mu", nsync_contended },                         \
+        { "absl_mutex", absl_contended } }, 0 }
+
 #define CONTENDED_SHARED(name, processes, ns)                                                                      \
     { name, BENCH_PER_SECOND, { .width = processes, .work = ns },                                                  \
       { { "plait", ours_shared_contended }, { "pthread_mutex_robust", robust_contended } }, 1 }
@@ -236,9 +246,18 @@ const struct bench_metric bench_locks[] = {
     CONTENDED("lock.contended.2t.cs0ns", 2, 0),
     CONTENDED("lock.contended.2t.cs100ns", 2, 100),
     CONTENDED("lock.contended.2t.cs1000ns", 2, 1000),
+    CONTENDED("lock.contended.4t.cs0ns", 4, 0),
+    CONTENDED("lock.contended.4t.cs100ns", 4, 100),
+    CONTENDED("lock.contended.4t.cs1000ns", 4, 1000),
     CONTENDED("lock.contended.8t.cs0ns", 8, 0),
     CONTENDED("lock.contended.8t.cs100ns", 8, 100),
     CONTENDED("lock.contended.8t.cs1000ns", 8, 1000),
+    CONTENDED("lock.contended.16t.cs0ns", 16, 0),
+    CONTENDED("lock.contended.16t.cs100ns", 16, 100),
+    CONTENDED("lock.contended.16t.cs1000ns", 16, 1000),
+    WORST("lock.worst.2t.cs1000ns", 2),
+    WORST("lock.worst.4t.cs1000ns", 4),
+    WORST("lock.worst.16t.cs1000ns", 16),
     CONTENDED_SHARED("lock.shared.2p.cs0ns", 2, 0),
     CONTENDED_SHARED("lock.shared.2p.cs100ns", 2, 100),
     CONTENDED_SHARED("lock.shared.2p.cs1000ns", 2, 1000),

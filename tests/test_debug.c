@@ -271,9 +271,31 @@ static void order_of_a_condition_wait_counts_the_lock_taken_back(void **state)
     plait_lock_acquire(&scene.lock[1], PLAIT_FOREVER);
     assert_int_equal(plait_cond_wait(&cond, &scene.lock[0], plait_after(0.001)), ETIMEDOUT);
     assert_int_equal(reports(), 1); /* lock 0 acquired while 1 was held */
+    assert_true(says("order_of_a_condition_wait_counts_the_lock_taken_back+0x"));
     plait_lock_release(&scene.lock[1]);
     plait_lock_release(&scene.lock[0]);
     assert_int_equal(reports(), 0);
+}
+
+static void condition_gives_and_takes_all_levels(void **state)
+{
+    plait_cond_t cond = PLAIT_COND_INIT;
+    plait_rlock_t rlock = PLAIT_RLOCK_INIT;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        plait_rlock_acquire(&rlock, PLAIT_FOREVER);
+    assert_int_equal(plait_cond_wait(&cond, &rlock.lock, plait_after(0.001)), ETIMEDOUT);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(plait_rlock_release(&rlock), 0);
+    assert_int_equal(reports(), 0);
+    /* It is not held any more: to acquire another and then it is in order. */
+    plait_lock_acquire(&scene.lock[0], PLAIT_FOREVER);
+    plait_rlock_acquire(&rlock, PLAIT_FOREVER);
+    plait_rlock_release(&rlock);
+    plait_lock_release(&scene.lock[0]);
+    assert_int_equal(reports(), 0);
+    plait_rlock_fini(&rlock);
 }
 
 static void queues_and_conditions_inside_are_not_reported(void **state)
@@ -759,6 +781,7 @@ int main(int argc, char **argv)
         CASE(order_of_an_ended_lock_is_forgotten),
         CASE(order_with_an_rlock_held_deeper_is_not_reported),
         CASE(order_of_a_condition_wait_counts_the_lock_taken_back),
+        CASE(condition_gives_and_takes_all_levels),
         CASE(queues_and_conditions_inside_are_not_reported),
         CASE(self_deadlock_is_reported_and_refused),
         CASE(acquire_again_with_a_deadline_waits),

@@ -42,6 +42,12 @@ PLAIT_BEGIN_DECLS
  * on it is handed from sleeper to sleeper, past those who come new, until that one has it. So a wait is
  * bounded by the number of sleepers, not by how eager others are; only a try (PLAIT_NOW) may still go first.
  *
+ * With PLAIT_PRIO_INHERIT (glibc): whoever waits lends the holder its priority, so that a holder of low priority that others
+ * keep from running delays nobody of a high one for longer than it holds the lock. Such a lock, private too, has an owner
+ * and tells its death as a shared one does, is handed to the waiter of the highest priority, and is slower when contended; its waits
+ * end within 20 ms of a cancel; it belongs to threads: two fibers of one get EDEADLK from each other. A private one held over
+ * fork stays the parent's, in the child for ever.
+ *
  * After a release the lock's memory may be freed by whoever acquires the lock next, even before the release has returned.
  * Held over fork: the child does not own the parent's locks; a private lock that the forking thread held is
  * held in the child and released there by the child's copy of the thread.
@@ -58,8 +64,8 @@ typedef struct plait_lock {
 
 #define PLAIT_LOCK_INIT { 0, 0, { 0, 0, 0 }, 0, 0, 0, 0 }
 
-/* Make a free lock. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. ENOSPC: the arena's table of
- * participants is full. */
+/* Make a free lock; flags: PLAIT_SHARED, PLAIT_PRIO_INHERIT. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena.
+ * ENOSPC: the arena's table of participants is full. ENOSYS: this libc or kernel has no priority inheritance. */
 PLAIT_API int plait_lock_init(plait_lock_t *lock, unsigned flags);
 
 /* End the lock's life. EBUSY, and nothing done: it is held. */

@@ -46,8 +46,7 @@ typedef struct plait_rlock {
 
 #define PLAIT_RLOCK_INIT { PLAIT_LOCK_INIT, 0, { 0, 0, 0 } }
 
-/* Make a free one. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. ENOSPC: the arena's table of
- * participants is full. */
+/* Make a free one; flags and errors as plait_lock_init. */
 PLAIT_API int plait_rlock_init(plait_rlock_t *rlock, unsigned flags);
 
 /* End its life. EBUSY, and nothing done: it is held. */

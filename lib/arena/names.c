@@ -19,23 +19,42 @@ static bool name_is_good(const char *name)
     return length > 0 && length < PLAIT__ARENA_NAME_SIZE;
 }
 
+/* The most records that fit into the heap: more of them are a circle. */
+static uint64_t most_records(const struct plait__arena_header *h)
+{
+    return (h->top - plait__heap_offset(h->participants)) / PLAIT__BLOCK_UNIT;
+}
+
 static struct plait__name_record *record_at(struct plait__arena_header *h, uint64_t block)
 {
-    if (!block || !plait__block_is_sound(h, block))
+    if (block > h->top || !plait__arena_block_is_used(h, block + sizeof(struct plait__block), sizeof(struct plait__name_record)))
         return NULL;
     return plait__place_memory(h, block);
 }
 
-static struct plait__name_record *find(struct plait__arena_header *h, const char *name,
-                                       struct plait__name_record **unused_out)
+/*
+ * Find the record of that name (NULL: there is none), and one that is free, if that is asked for. A list that leads to what is
+ * no record, or that has more of them than fit into the heap, is damaged: EBADMSG.
+ */
+static int find(struct plait__arena_header *h, const char *name, struct plait__name_record **record_out,
+                struct plait__name_record **unused_out)
 {
-    for (struct plait__name_record *r = record_at(h, h->names); r; r = record_at(h, r->next)) {
-        if (r->target && strncmp(r->name, name, sizeof r->name) == 0)
-            return r;
+    uint64_t budget = most_records(h);
+    struct plait__name_record *r;
+
+    *record_out = NULL;
+    for (uint64_t block = h->names; block; block = r->next) {
+        r = budget-- == 0 ? NULL : record_at(h, block);
+        if (!r)
+            return EBADMSG;
+        if (r->target && strncmp(r->name, name, sizeof r->name) == 0) {
+            *record_out = r;
+            return 0;
+        }
         if (!r->target && unused_out)
             *unused_out = r;
     }
-    return NULL;
+    return 0;
 }
 
 /* Fill a record; it counts from the last store on. */
@@ -52,8 +71,9 @@ static int publish(struct plait__arena_header *h, const char *name, uint64_t tar
     uint64_t offset;
     int err;
 
-    if (find(h, name, &unused))
-        return EEXIST;
+    err = find(h, name, &r, &unused);
+    if (err || r)
+        return err ? err : EEXIST;
     if (unused) {
         fill(unused, name, target);
         return 0;
@@ -93,12 +113,12 @@ int plait_arena_lookup(plait_arena_t *arena, const char *name, void **address_ou
     err = plait__arena_lock(arena->base);
     if (err)
         return err;
-    r = find(arena->base, name, NULL);
-    if (!r)
+    err = find(arena->base, name, &r, NULL);
+    if (err == 0 && !r)
         err = ENOENT;
-    else if (r->target >= arena->limit)
+    else if (err == 0 && r->target >= arena->limit)
         err = EBADMSG;
-    else
+    else if (err == 0)
         *address_out = plait__at(arena->base, r->target);
     plait__arena_unlock(arena->base);
     return err;
@@ -114,34 +134,45 @@ int plait_arena_unpublish(plait_arena_t *arena, const char *name)
     err = plait__arena_lock(arena->base);
     if (err)
         return err;
-    r = find(arena->base, name, NULL);
-    if (r)
-        store64_release(&r->target, 0);
-    else
+    err = find(arena->base, name, &r, NULL);
+    if (err == 0 && !r)
         err = ENOENT;
+    else if (err == 0)
+        store64_release(&r->target, 0);
     plait__arena_unlock(arena->base);
     return err;
 }
 
-int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out)
+static int find_next(struct plait__arena_header *h, const char *prefix, size_t *cursor, size_t size, void **address_out)
 {
+    uint64_t budget = most_records(h);
+    struct plait__name_record *r;
     size_t number = 0;
-    int err = plait__arena_lock(arena->base);
 
-    if (err)
-        return err;
-    err = ENOENT;
-    for (struct plait__name_record *r = record_at(arena->base, arena->base->names); r && err == ENOENT;
-         r = record_at(arena->base, r->next)) {
+    for (uint64_t block = h->names; block; block = r->next) {
+        r = budget-- == 0 ? NULL : record_at(h, block);
+        if (!r)
+            return EBADMSG;
         if (number++ < *cursor)
             continue;
         *cursor = number;
         if (!r->target || strncmp(r->name, prefix, strlen(prefix)) != 0)
             continue;
-        err = r->target < arena->limit && size <= arena->limit - r->target ? 0 : EBADMSG;
-        if (err == 0)
-            *address_out = plait__at(arena->base, r->target);
+        if (r->target >= h->limit || size > h->limit - r->target)
+            return EBADMSG;
+        *address_out = plait__at(h, r->target);
+        return 0;
     }
+    return ENOENT;
+}
+
+int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out)
+{
+    int err = plait__arena_lock(arena->base);
+
+    if (err)
+        return err;
+    err = find_next(arena->base, prefix, cursor, size, address_out);
     plait__arena_unlock(arena->base);
     return err;
 }

@@ -52,6 +52,10 @@ static inline bool cas64_relaxed(uint64_t *p, uint64_t *expected, uint64_t desir
 {
     return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
+static inline bool cas64_acqrel(uint64_t *p, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
 static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 
 /* The same for pointers: `p` is the address of a pointer variable. */

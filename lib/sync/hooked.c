@@ -9,30 +9,13 @@
 #include <errno.h>
 
 #include "base/atomic.h"
-#include "base/tls.h"
 #include "sync/debug.h"
 #include "sync/stats.h"
-
-static PLAIT_TLS const void *outer_place;
-
-const void *plait__hooked_enter(const void *place)
-{
-    const void *outer = outer_place;
-
-    if (!outer)
-        outer_place = place;
-    return outer;
-}
-
-void plait__hooked_leave(const void *outer)
-{
-    outer_place = outer;
-}
 
 static struct plait__debug_call call_of(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset,
                                         unsigned count, const void *place)
 {
-    return (struct plait__debug_call){ noun, object, arena_offset, count, outer_place ? outer_place : place };
+    return (struct plait__debug_call){ noun, object, arena_offset, count, place };
 }
 
 static bool is_debugged(const struct plait__hooked_noun *noun)
@@ -98,6 +81,15 @@ int plait__hooked_release(const struct plait__hooked_noun *noun, void *object, u
     if (err == EPERM && debugged)
         plait__debug_refused(&call);
     return err;
+}
+
+void plait__hooked_asks(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, const void *place)
+{
+    struct plait__debug_call call = call_of(noun, object, arena_offset, 1, place);
+    plait_time_t limit;
+
+    if (is_debugged(noun))
+        plait__debug_acquiring(&call, PLAIT_FOREVER, &limit);
 }
 
 void plait__hooked_got(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, unsigned count,

@@ -51,6 +51,10 @@ struct plait__hooked_noun {
     uint32_t (*owner)(const void *object); /* TID of the owner of a shared one, 0: not known; may be NULL */
 };
 
+/* Of a lock, and of an rlock. */
+const struct plait__hooked_noun *plait__lock_noun(const plait_lock_t *lock);
+extern const struct plait__hooked_noun plait__rlock_noun;
+
 /* The place in the program where the running function, a public one, returns to. */
 #define PLAIT__CALLER plait__caller_of(__builtin_return_address(0), __builtin_frame_address(0))
 
@@ -60,7 +64,8 @@ int plait__hooked_acquire(const struct plait__hooked_noun *noun, void *object, u
 int plait__hooked_release(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, unsigned count,
                           const void *place);
 
-/* The steps of the two for who makes the call itself: an object that the caller has got, or is about to give. */
+/* The steps for who makes the calls itself: it will ask for the object, without a deadline; has got it; is about to give it. */
+void plait__hooked_asks(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, const void *place);
 void plait__hooked_got(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, unsigned count,
                        const void *place);
 void plait__hooked_gives(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset, unsigned count,
@@ -74,13 +79,6 @@ static inline void plait__hooked_forget(void *object, uint64_t arena_offset)
     if (__builtin_expect(__atomic_load_n(&plait_hooks, __ATOMIC_RELAXED), 0))
         plait__hooked_forget_slow(object, arena_offset);
 }
-
-/*
- * A public function that calls public functions: until the matching leave, what is acquired and released
- * counts as done at `place`. Returns what leave is given.
- */
-const void *plait__hooked_enter(const void *place);
-void plait__hooked_leave(const void *outer);
 
 /* ---- PLAIT__CALLER ---- */
 

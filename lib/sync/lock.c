@@ -2,7 +2,7 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c); its `state` is a constant that sends the inlined fast path here. A
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
  * private lock is its `state`:
  *
  *     0  FREE
@@ -45,6 +45,7 @@
 #include "arena/member.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "sync/held.h"
 #include "sync/hooked.h"
 #include "sync/lock.h"
 #include "wait/membership.h"
@@ -66,12 +67,16 @@ static bool is_held(uint32_t v)
 int plait_lock_init(plait_lock_t *lock, unsigned flags)
 {
     uint64_t offset;
-    int err = plait__shared_place(lock, flags, 0, &offset);
+    int err = plait__shared_place(lock, flags, PLAIT_PRIO_INHERIT, &offset);
 
     if (err)
         return err;
+    if (flags & PLAIT_PRIO_INHERIT && !plait__robust_pi_works())
+        return ENOSYS;
     if (flags & PLAIT_SHARED)
-        plait__robust_init(lock, flags | plait__lock_mode(plait__arena_header_of(lock, offset)), offset);
+        flags |= plait__lock_mode(plait__arena_header_of(lock, offset));
+    if (plait__lock_is_owned(flags))
+        plait__robust_init(lock, flags, offset);
     else
         *lock = (plait_lock_t)PLAIT_LOCK_INIT;
     plait__hooked_forget(lock, lock->arena_offset);
@@ -88,7 +93,7 @@ int plait_lock_fini(plait_lock_t *lock)
 
 bool plait_lock_is_locked(const plait_lock_t *lock)
 {
-    if (lock->mode & PLAIT_SHARED)
+    if (plait__lock_is_owned(lock->mode))
         return plait__robust_is_locked(lock);
     return is_held(load_relaxed(&lock->state));
 }
@@ -142,11 +147,11 @@ static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
 }
 
 /* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
-static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
+static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
 {
     plait_time_t starves_at = plait_now() + PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
-    bool slept = false, starving = false, abandoned = false;
+    bool starving = false, abandoned = false;
     int err = 0;
 
     for (;;) {
@@ -169,6 +174,23 @@ static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
     }
 }
 
+int plait__lock_acquire_moved(plait_lock_t *lock)
+{
+    return sleep_for_it(lock, PLAIT_FOREVER, true);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__lock_adopt(plait_lock_t *lock)
+{
+    uint32_t v = load_seqcst(&lock->state);
+
+    while (v == HELD)
+        if (cas_relaxed(&lock->state, &v, WANTED))
+            return;
+    if (v == FREE)
+        plait_wake(&lock->state, 1, 0);
+}
+
 static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t v = load_relaxed(&lock->state);
@@ -176,7 +198,7 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
     if (take(lock, &v, FREE, HELD))
         return 0;
     if (deadline > PLAIT_NOW)
-        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline);
+        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline, false);
     if (take(lock, &v, HANDED, OWED)) /* who starves will take that back */
         return 0;
     return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
@@ -204,16 +226,16 @@ static __attribute__((noinline)) int join_and_acquire(plait_lock_t *lock, plait_
 
 int plait__lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
-    if (!(lock->mode & PLAIT_SHARED))
+    if (!plait__lock_is_owned(lock->mode))
         return acquire_private(lock, deadline);
-    if (plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
+    if (!(lock->mode & PLAIT_SHARED) || plait__member_is_cached(plait__arena_header_of(lock, lock->arena_offset)))
         return plait__robust_acquire(lock, deadline);
     return join_and_acquire(lock, deadline);
 }
 
 int plait__lock_release(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_release(lock) : release_private(lock);
+    return plait__lock_is_owned(lock->mode) ? plait__robust_release(lock) : release_private(lock);
 }
 
 /* ---- Seen by debug mode and figures ----------------------------------------------------- */
@@ -223,7 +245,7 @@ static bool is_busy(const void *object, unsigned count)
     const plait_lock_t *lock = object;
 
     (void)count;
-    return lock->mode & PLAIT_SHARED ? plait__robust_is_locked(lock) : load_relaxed(&lock->state) != FREE;
+    return plait__lock_is_owned(lock->mode) ? plait__robust_is_locked(lock) : load_relaxed(&lock->state) != FREE;
 }
 
 static int hooked_acquire(void *object, unsigned count, plait_time_t deadline)
@@ -243,24 +265,35 @@ static uint32_t owner(const void *object)
     return plait__robust_owner(object);
 }
 
-static const struct plait__hooked_noun noun = { "lock", "plait_lock_acquire", "plait_lock_release", PLAIT__HELD,
-                                                is_busy, hooked_acquire, hooked_release, owner };
+/* One that knows its owner sees to it that nobody else releases it. */
+const struct plait__hooked_noun *plait__lock_noun(const plait_lock_t *lock)
+{
+    static const struct plait__hooked_noun plain = {
+        "lock", "plait_lock_acquire", "plait_lock_release", PLAIT__HELD, is_busy, hooked_acquire, hooked_release, NULL
+    };
+    static const struct plait__hooked_noun owned = {
+        "lock", "plait_lock_acquire", "plait_lock_release", PLAIT__HELD | PLAIT__CHECKED,
+        is_busy, hooked_acquire, hooked_release, owner
+    };
+
+    return plait__lock_is_owned(lock->mode) ? &owned : &plain;
+}
 
 int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
 {
     if (__builtin_expect(load_relaxed(&plait_hooks), 0))
-        return plait__hooked_acquire(&noun, lock, lock->arena_offset, 1, deadline, PLAIT__CALLER);
+        return plait__hooked_acquire(plait__lock_noun(lock), lock, lock->arena_offset, 1, deadline, PLAIT__CALLER);
     return plait__lock_acquire(lock, deadline);
 }
 
 int plait_lock_release_slow(plait_lock_t *lock)
 {
     if (__builtin_expect(load_relaxed(&plait_hooks), 0))
-        return plait__hooked_release(&noun, lock, lock->arena_offset, 1, PLAIT__CALLER);
+        return plait__hooked_release(plait__lock_noun(lock), lock, lock->arena_offset, 1, PLAIT__CALLER);
     return plait__lock_release(lock);
 }
 
 int plait_lock_consistent(plait_lock_t *lock)
 {
-    return lock->mode & PLAIT_SHARED ? plait__robust_consistent(lock) : EINVAL;
+    return plait__lock_is_owned(lock->mode) ? plait__robust_consistent(lock) : EINVAL;
 }

@@ -31,6 +31,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/held.h"
 #include "sync/hooked.h"
 #include "sync/lock.h"
 #include "wait/caller.h"
@@ -55,14 +56,15 @@ static bool is_by(uintptr_t v, void *caller)
 }
 
 /* The half of the holder's word that has WANTED. */
-static const uint32_t *word_of(const plait_rlock_t *rlock)
+const uint32_t *plait__rlock_word(const plait_rlock_t *rlock)
 {
     return (const uint32_t *)(const void *)&rlock->lock.prev + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
 
+/* Shared, or with priority inheritance: the inner lock knows its owner. */
 static bool is_shared(const plait_rlock_t *rlock)
 {
-    return rlock->lock.mode & PLAIT_SHARED;
+    return plait__lock_is_owned(rlock->lock.mode);
 }
 
 int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
@@ -71,7 +73,7 @@ int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
 
     if (err)
         return err;
-    if (flags & PLAIT_SHARED)
+    if (is_shared(rlock))
         rlock->lock.mode |= PLAIT__LOCK_RECURSIVE;
     rlock->depth = 0;
     for (size_t i = 0; i < sizeof rlock->spare / sizeof rlock->spare[0]; i++)
@@ -177,9 +179,25 @@ static int sleep_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
             continue;
         if (err)
             return err;
-        err = plait_wait(word_of(rlock), (uint32_t)(v | WANTED), 0, deadline);
+        err = plait_wait(plait__rlock_word(rlock), (uint32_t)(v | WANTED), 0, deadline);
         v = look(rlock);
     }
+}
+
+int plait__rlock_acquire_moved(plait_rlock_t *rlock)
+{
+    return sleep_for_it(rlock, plait__caller(), PLAIT_FOREVER);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__rlock_adopt(plait_rlock_t *rlock)
+{
+    uintptr_t v = (uintptr_t)loadptr_seqcst(&rlock->lock.prev);
+
+    while (v != 0)
+        if ((v & WANTED) || make_wanted(rlock, &v))
+            return;
+    plait_wake(plait__rlock_word(rlock), 1, 0);
 }
 
 static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
@@ -192,7 +210,7 @@ static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
     if (is_by(v, self))
         return go_deeper(rlock);
     if (deadline <= PLAIT_NOW)
-        return plait_wait(word_of(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
+        return plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
     return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, self, deadline);
 }
 
@@ -203,7 +221,7 @@ static int release_private(plait_rlock_t *rlock)
     if (go_up(rlock))
         return 0;
     if ((uintptr_t)exchangeptr_release(&rlock->lock.prev, NULL) & WANTED) /* E1 */
-        plait_wake(word_of(rlock), 1, 0);
+        plait_wake(plait__rlock_word(rlock), 1, 0);
     return 0;
 }
 
@@ -257,21 +275,21 @@ static uint32_t owner(const void *rlock)
     return plait__robust_owner(rlock);
 }
 
-static const struct plait__hooked_noun noun = { "rlock", "plait_rlock_acquire", "plait_rlock_release",
-                                                PLAIT__HELD | PLAIT__RECURSIVE | PLAIT__CHECKED,
-                                                is_busy, acquire, release, owner };
+const struct plait__hooked_noun plait__rlock_noun = { "rlock", "plait_rlock_acquire", "plait_rlock_release",
+                                                      PLAIT__HELD | PLAIT__RECURSIVE | PLAIT__CHECKED,
+                                                      is_busy, acquire, release, owner };
 
 int plait_rlock_acquire_slow(plait_rlock_t *rlock, plait_time_t deadline)
 {
     if (__builtin_expect(load_relaxed(&plait_hooks), 0))
-        return plait__hooked_acquire(&noun, rlock, rlock->lock.arena_offset, 1, deadline, PLAIT__CALLER);
+        return plait__hooked_acquire(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, deadline, PLAIT__CALLER);
     return acquire(rlock, 1, deadline);
 }
 
 int plait_rlock_release_slow(plait_rlock_t *rlock)
 {
     if (__builtin_expect(load_relaxed(&plait_hooks), 0))
-        return plait__hooked_release(&noun, rlock, rlock->lock.arena_offset, 1, PLAIT__CALLER);
+        return plait__hooked_release(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, PLAIT__CALLER);
     return release(rlock, 1);
 }
 

@@ -41,9 +41,13 @@
  * E1 hand over: release's exchange releases, acquire's exchange acquires; `fault` and the guarded data go with it.
  * Death is such a release too: the kernel's compare-and-exchange of the word is a full barrier.
  *
+ * With priority inheritance (wait/pi.c) the word is the same and the kernel does the waiting and the handing over; the
+ * list's entry says so in its lowest bit, which musl would not understand: only glibc has these.
+ *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
- * it has marks the word as the kernel would.
+ * it has marks the word as the kernel would. The thread keeps its locks in a list all the same, one of its own, so that it
+ * is known what it holds.
  *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
@@ -65,6 +69,7 @@
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
+#include "wait/pi.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
 
@@ -95,10 +100,14 @@ struct self {
     uint32_t tid;
     uint32_t held;     /* shared locks that this thread holds */
     uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
-    struct head *head; /* NULL: this thread has no list */
+    bool is_watched;   /* the kernel knows the list */
+    struct head *head; /* NULL: not looked for yet */
 };
 
 static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
+
+/* What stands in for the list where libc has registered none. */
+static PLAIT_TLS struct head unwatched = { .offset = LAYOUT_GLIBC };
 
 static struct head *registered_list(void)
 {
@@ -160,7 +169,13 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
-    self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
+    self.is_watched = self.head != NULL;
+    if (!self.head) {
+        self.head = &unwatched;
+        if (!unwatched.first)
+            unwatched.first = &unwatched.first;
+    }
+    self.word_at = self.head->offset == LAYOUT_MUSL;
 }
 
 static inline struct self *me(void)
@@ -170,14 +185,19 @@ static inline struct self *me(void)
     return &self;
 }
 
+bool plait__robust_pi_works(void)
+{
+    return me()->is_watched && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+}
+
 bool plait__robust_list_works(void)
 {
-    return me()->head != NULL;
+    return me()->is_watched;
 }
 
 int32_t plait__robust_layout(void)
 {
-    return me()->head ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
+    return me()->is_watched ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
 }
 
 uint32_t plait__robust_tid(void)
@@ -223,6 +243,12 @@ static inline void **prev_of_entry(void *entry)
     return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
 }
 
+/* How the kernel wants the entry named: the lowest bit tells it that the word is one of its PI futexes. */
+static inline void *entry_of(plait_lock_t *lock)
+{
+    return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
+}
+
 static inline void link_entry(struct head *head, plait_lock_t *lock)
 {
     void *first = head->first;
@@ -233,7 +259,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
     if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
-    head->first = &lock->next;
+    head->first = entry_of(lock);
     __tsan_release(&deaths);
 }
 
@@ -252,28 +278,22 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        link_entry(s->head, lock);
+    link_entry(s->head, lock);
 }
 
 static inline void *announce(struct self *s, plait_lock_t *lock)
 {
-    void *saved = NULL;
+    void *saved = s->head->pending;
 
-    if (s->head) {
-        saved = s->head->pending;
-        s->head->pending = &lock->next;
-        compiler_barrier();
-    }
+    s->head->pending = entry_of(lock);
+    compiler_barrier();
     return saved;
 }
 
 static inline void unannounce(struct self *s, void *saved)
 {
-    if (s->head) {
-        compiler_barrier();
-        s->head->pending = saved;
-    }
+    compiler_barrier();
+    s->head->pending = saved;
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -338,18 +358,22 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
         be_served(lock); /* it was killed, or stopped */
 }
 
-/* *starving: the caller has told so, and must be_served. */
-static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, bool *starving)
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
+ * be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
+                   bool *starving)
 {
     plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
-    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+    struct plait__spin spin;
     bool spun = false;
     int err = 0;
 
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
+        return EDEADLK;
+    spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
 
@@ -368,8 +392,6 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
-            return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
         if (!spun)
@@ -394,11 +416,18 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
     }
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     bool starving = false;
-    int err = contend(s, saved, lock, deadline, &starving);
+    int err;
 
+    if (lock->mode & PLAIT_PRIO_INHERIT) {
+        err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
+        if (err == EOWNERDEAD)
+            __tsan_acquire(&deaths);
+        return err;
+    }
+    err = contend(s, saved, lock, deadline, waiters, &starving);
     if (starving)
         be_served(lock);
     return err;
@@ -420,9 +449,9 @@ static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 
 /* The rest of an acquire that is announced and did not find the word free. */
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved)
+                                                       void *saved, uint32_t waiters)
 {
-    int err = acquire_contended(s, &saved, lock, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
@@ -433,7 +462,7 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
-static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     struct self *s = me();
 
@@ -441,13 +470,13 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
         return EOVERFLOW;
     if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
         let_pass(lock, deadline);
-    return acquire_announced(s, lock, deadline, announce(s, lock));
+    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
-/* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
+/* Is what stands in *s known since the last fork, and the lock not one that the kernel hands over? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head && !(lock->mode & PLAIT__LOCK_NO_LIST), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && !(lock->mode & PLAIT_PRIO_INHERIT), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -459,12 +488,12 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     void *saved;
 
     if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
-        return acquire_anyhow(lock, deadline);
+        return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
-        return acquire_announced(s, lock, deadline, saved);
+        return acquire_announced(s, lock, deadline, saved, 0);
     link_entry(head, lock);
     s->held++;
     compiler_barrier();
@@ -494,10 +523,12 @@ static int give(struct self *s, plait_lock_t *lock)
     store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, lock);
+    unlink_entry(s->head, lock);
     compiler_barrier();
-    v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
+    if (lock->mode & PLAIT_PRIO_INHERIT)
+        v = plait__pi_release(word, s->tid);
+    else
+        v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (v & FUTEX_WAITERS)
         return wake_announced(s, word, count, saved);
     unannounce(s, saved);
@@ -533,6 +564,21 @@ int plait__robust_release(plait_lock_t *lock)
     compiler_barrier();
     head->pending = saved;
     return 0;
+}
+
+const uint32_t *plait__robust_word(const plait_lock_t *lock)
+{
+    return word_of(lock, me());
+}
+
+void plait__robust_adopt(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
+}
+
+int plait__robust_acquire_moved(plait_lock_t *lock)
+{
+    return acquire_anyhow(lock, PLAIT_FOREVER, FUTEX_WAITERS);
 }
 
 int plait__robust_consistent(plait_lock_t *lock)
@@ -595,8 +641,7 @@ void plait__robust_disown(plait_lock_t *life)
     struct self *s = me();
     void *saved = announce(s, life);
 
-    if (s->head && !(life->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, life);
+    unlink_entry(s->head, life);
     compiler_barrier();
     exchange_release(word_of(life, s), FUTEX_OWNER_DIED);
     unannounce(s, saved);
@@ -621,8 +666,6 @@ bool plait__robust_holds_within(const void *start, uint64_t size)
     struct head *head = me()->head;
     unsigned seen = 0;
 
-    if (!head)
-        return false;
     for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
         uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
 

@@ -31,6 +31,15 @@ enum {
 /* Does the calling thread have a robust list that the kernel knows of? */
 bool plait__robust_list_works(void);
 
+/* Can locks of this thread have PLAIT_PRIO_INHERIT? */
+bool plait__robust_pi_works(void);
+
+/* Is a lock of this mode one of these? The others are words without an owner. */
+static inline bool plait__lock_is_owned(uint32_t mode)
+{
+    return mode & (PLAIT_SHARED | PLAIT_PRIO_INHERIT);
+}
+
 /*
  * Where the lock's word lies from its entry in the list, as this libc has told the kernel: -32 (glibc) or -28 (musl), and
  * a made-up constant where there are no lists. Processes that share locks must agree on it.
@@ -49,6 +58,14 @@ int plait__robust_release(plait_lock_t *lock);
 int plait__robust_consistent(plait_lock_t *lock);
 bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
+
+/*
+ * For sleepers that were moved to the lock's own (sync/held.h): where these sleep; to say that somebody sleeps there, or to
+ * wake one if the lock is free; and to acquire it as one of them.
+ */
+const uint32_t *plait__robust_word(const plait_lock_t *lock);
+void plait__robust_adopt(plait_lock_t *lock);
+int plait__robust_acquire_moved(plait_lock_t *lock);
 
 /*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.
