@@ -2,7 +2,8 @@
 /*
  * How it works: a hooked acquire first tries, if the object looks free, so that an acquire which does not wait is known
  * from one that does; only the latter costs two looks at the clock. (It must not try if the object does not look free: a lock
- * handed over to a starving caller would go to whoever tries.) The wait is cut once at debug mode's limit, to report it, and goes on.
+ * handed over to a starving caller would go to whoever tries. And it tries with a deadline in the past, where the caller would wait,
+ * because a try with PLAIT_NOW keeps less in order.) The wait is cut once at debug mode's limit, to report it, and goes on.
  */
 #include "sync/hooked.h"
 
@@ -11,6 +12,9 @@
 #include "base/atomic.h"
 #include "sync/debug.h"
 #include "sync/stats.h"
+
+/* A deadline that has passed, and is not PLAIT_NOW. */
+static const plait_time_t PAST = PLAIT_NOW + 1;
 
 static struct plait__debug_call call_of(const struct plait__hooked_noun *noun, void *object, uint64_t arena_offset,
                                         unsigned count, const void *place)
@@ -52,7 +56,7 @@ int plait__hooked_acquire(const struct plait__hooked_noun *noun, void *object, u
         return EDEADLK;
     contended = noun->is_busy(object, count);
     if (!contended) {
-        err = noun->acquire(object, count, PLAIT_NOW);
+        err = noun->acquire(object, count, deadline > PAST ? PAST : deadline);
         contended = err == ETIMEDOUT && deadline > PLAIT_NOW;
     }
     if (contended) {
