@@ -47,7 +47,6 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -55,8 +54,6 @@
 #include "wait/waitable.h"
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
-
-static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND; /* as PLAIT__LOCK_GRACE, for who waits for others as well */
 
 uint32_t plait_hooks;
 
@@ -245,9 +242,6 @@ int plait_lock_consistent(plait_lock_t *lock)
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
-/* What is kept: when the caller starves, or that it does. */
-enum { STARVES = 1 };
-
 static int attempt_private(struct plait__waiting *waiting)
 {
     plait_lock_t *lock = waiting->entry->object;
@@ -255,7 +249,7 @@ static int attempt_private(struct plait__waiting *waiting)
 
     if (take(lock, &v, FREE, waiting->enlisted ? WANTED : HELD))
         return 0;
-    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == STARVES ? WANTED : OWED))
+    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED))
         return 0;
     return EAGAIN;
 }
@@ -267,14 +261,14 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
 
     if (!waiting->enlisted)
         waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
-    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
-        waiting->kept = STARVES;
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
     do {
         if (v == HANDED && !waiting->enlisted)
-            plait_wait(&lock->state, HANDED, 0, plait_now() + MOMENT);
+            plait_wait(&lock->state, HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
         if (!is_held(v))
             return false;
-    } while (!mark(lock, &v, waiting->kept == STARVES, false));
+    } while (!mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ &lock->state, v, 0 };
     return true;
 }
@@ -285,7 +279,7 @@ static void delist_private(struct plait__waiting *waiting)
     uint32_t v = load_relaxed(&lock->state);
 
     while (is_held(v))
-        if (mark(lock, &v, waiting->kept == STARVES, true))
+        if (mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !cas_release(&lock->state, &v, FREE)) /* perhaps for the caller: E1 */
         return;                                              /* no: another has it */

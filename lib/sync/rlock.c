@@ -32,7 +32,6 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/caller.h"
 #include "wait/membership.h"
@@ -312,11 +311,7 @@ int plait_rlock_consistent(plait_rlock_t *rlock)
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
-/* As in lock.c. What is kept: when the caller starves, or that it does. */
-enum { STARVES = 1 };
-
-static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND; /* as PLAIT__LOCK_GRACE, for who waits for others as well */
-
+/* As in lock.c. */
 static int attempt_private(struct plait__waiting *waiting)
 {
     plait_rlock_t *rlock = waiting->entry->object;
@@ -326,7 +321,7 @@ static int attempt_private(struct plait__waiting *waiting)
     if (take(rlock, &v, FREE, self | (waiting->enlisted ? WANTED : 0)))
         return 0;
     if ((waiting->enlisted || waiting->is_try) &&
-        take(rlock, &v, HANDED, self | (waiting->kept == STARVES ? WANTED : OWED)))
+        take(rlock, &v, HANDED, self | (waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED)))
         return 0;
     return is_by(v, (void *)self) ? go_deeper(rlock) : EAGAIN;
 }
@@ -338,14 +333,14 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
 
     if (!waiting->enlisted)
         waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
-    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
-        waiting->kept = STARVES;
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
     do {
         if (v == HANDED && !waiting->enlisted)
-            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + MOMENT);
+            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
         if (!holder_of(v))
             return false;
-    } while (!mark(rlock, &v, waiting->kept == STARVES, false));
+    } while (!mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)v, 0 };
     return true;
 }
@@ -356,7 +351,7 @@ static void delist_private(struct plait__waiting *waiting)
     uintptr_t v = look(rlock);
 
     while (holder_of(v))
-        if (mark(rlock, &v, waiting->kept == STARVES, true))
+        if (mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !change(rlock, &v, FREE)) /* perhaps for the caller */
         return;                                  /* no: another has it */
