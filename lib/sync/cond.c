@@ -106,6 +106,8 @@ int plait_cond_init(plait_cond_t *cond, unsigned flags)
     cond->mode = flags;
     cond->notified = 0;
     cond->arrivals = 0;
+    if (flags & PLAIT_SHARED)
+        plait__cond_shared_init(cond);
     return 0;
 }
 

@@ -50,7 +50,7 @@
 
 enum { EDGES_MAX = 64 };
 
-struct plait__hold {
+struct plait__debug_hold {
     struct party *party;
     struct plait__order_node *node;
     const struct plait__hooked_noun *noun;
@@ -58,22 +58,22 @@ struct plait__hold {
     plait_time_t since;
     unsigned count;
     bool shared;
-    struct plait__hold *next;      /* of the party's, the last one first */
-    struct plait__hold *next_here; /* of the object's */
+    struct plait__debug_hold *next;      /* of the party's, the last one first */
+    struct plait__debug_hold *next_here; /* of the object's */
 };
 
 struct party {
     void *caller;
     uint32_t tid;
     bool gone; /* its thread has ended, or is the parent's */
-    struct plait__hold *holds;
+    struct plait__debug_hold *holds;
     struct party *next;
 };
 
 /* Guarded by the guard. */
 static struct party *parties;
 static struct plait__slab party_slab = PLAIT__SLAB(struct party);
-static struct plait__slab hold_slab = PLAIT__SLAB(struct plait__hold);
+static struct plait__slab hold_slab = PLAIT__SLAB(struct plait__debug_hold);
 
 static struct plait__debug_options options; /* guarded by the guard */
 static uint32_t is_on; /* atomic */
@@ -124,20 +124,20 @@ static void drop_if_unused(struct party *party)
     plait__slab_give(&party_slab, party);
 }
 
-static struct plait__hold *find_hold(const struct party *party, const struct plait__order_node *node)
+static struct plait__debug_hold *find_hold(const struct party *party, const struct plait__order_node *node)
 {
-    for (struct plait__hold *h = party && node ? party->holds : NULL; h; h = h->next)
+    for (struct plait__debug_hold *h = party && node ? party->holds : NULL; h; h = h->next)
         if (h->node == node)
             return h;
     return NULL;
 }
 
 /* Take it out of both lists; its node and its party go too where it was their last. */
-static void drop_hold(struct plait__hold *hold)
+static void drop_hold(struct plait__debug_hold *hold)
 {
     struct plait__order_node *node = hold->node;
     struct party *party = hold->party;
-    struct plait__hold **link;
+    struct plait__debug_hold **link;
 
     for (link = &party->holds; *link != hold; link = &(*link)->next)
         ;
@@ -152,18 +152,18 @@ static void drop_hold(struct plait__hold *hold)
 
 static void add_hold(struct party *party, struct plait__order_node *node, const struct plait__debug_call *call)
 {
-    struct plait__hold *hold = plait__slab_take(&hold_slab);
+    struct plait__debug_hold *hold = plait__slab_take(&hold_slab);
 
     if (!hold)
         return;
-    *hold = (struct plait__hold){ .party = party, .node = node, .noun = call->noun, .place = call->place,
+    *hold = (struct plait__debug_hold){ .party = party, .node = node, .noun = call->noun, .place = call->place,
                                   .since = plait_now(), .count = call->count, .shared = call->arena_offset != 0,
                                   .next = party->holds, .next_here = node->holds };
     party->holds = hold;
     node->holds = hold;
 }
 
-static void copy_hold(struct plait__finding *finding, const struct plait__hold *hold)
+static void copy_hold(struct plait__finding *finding, const struct plait__debug_hold *hold)
 {
     if (finding->holder_count < PLAIT__HOLDERS_MAX)
         finding->holders[finding->holder_count] = (struct plait__debug_holder){
@@ -174,7 +174,7 @@ static void copy_hold(struct plait__finding *finding, const struct plait__hold *
 
 static void copy_holders(struct plait__finding *finding, const struct plait__order_node *node)
 {
-    for (struct plait__hold *h = node ? node->holds : NULL; h; h = h->next_here)
+    for (struct plait__debug_hold *h = node ? node->holds : NULL; h; h = h->next_here)
         copy_hold(finding, h);
 }
 
@@ -203,17 +203,17 @@ static void adopt(bool whole)
         plait__order_clear(false);
         parties = NULL;
         party_slab = (struct plait__slab)PLAIT__SLAB(struct party);
-        hold_slab = (struct plait__slab)PLAIT__SLAB(struct plait__hold);
+        hold_slab = (struct plait__slab)PLAIT__SLAB(struct plait__debug_hold);
     }
     for (struct party *p = parties; p; p = next) {
-        struct plait__hold *next_hold;
+        struct plait__debug_hold *next_hold;
 
         next = p->next;
         if (p->tid == known_tid)
             p->tid = plait__robust_tid();
         else
             p->gone = true;
-        for (struct plait__hold *h = p->holds; h; h = next_hold) {
+        for (struct plait__debug_hold *h = p->holds; h; h = next_hold) {
             next_hold = h->next;
             if (h->shared)
                 drop_hold(h);
@@ -313,7 +313,7 @@ static void thread_ends(void *unused)
         return;
     party = find_party(plait__caller());
     if (party) {
-        for (struct plait__hold *h = party->holds; h; h = h->next)
+        for (struct plait__debug_hold *h = party->holds; h; h = h->next)
             copy_hold(&finding, h);
         finding.kind = PLAIT_DEBUG_EXIT;
         finding.function = finding.holders[0].function;
@@ -345,7 +345,7 @@ static void clear(void)
 
         parties = p->next;
         while (p->holds) {
-            struct plait__hold *h = p->holds;
+            struct plait__debug_hold *h = p->holds;
 
             p->holds = h->next;
             plait__slab_give(&hold_slab, h);
@@ -451,7 +451,7 @@ static void enter_into_order(const struct party *party, struct plait__order_node
     struct plait__order_cycle cycle;
     unsigned left = EDGES_MAX;
 
-    for (struct plait__hold *h = party->holds; h && left; h = h->next, left--) {
+    for (struct plait__debug_hold *h = party->holds; h && left; h = h->next, left--) {
         struct plait__order_step step = { .from_place = h->place, .to_place = call->place, .tid = party->tid };
 
         if (plait__order_add(h->node, node, &step, &cycle) && !finding->kind) {
@@ -516,7 +516,7 @@ void plait__debug_waits(const struct plait__debug_call *call, plait_time_t waite
 void plait__debug_got(const struct plait__debug_call *call)
 {
     struct plait__order_node *node;
-    struct plait__hold *hold, *next;
+    struct plait__debug_hold *hold, *next;
     struct party *party;
 
     if (!begin())
@@ -529,7 +529,7 @@ void plait__debug_got(const struct plait__debug_call *call)
     if (hold) {
         hold->count += call->count;
     } else if (party) {
-        struct plait__hold *others = call->noun->flags & PLAIT__TOGETHER ? NULL : node->holds;
+        struct plait__debug_hold *others = call->noun->flags & PLAIT__TOGETHER ? NULL : node->holds;
 
         add_hold(party, node, call);
         for (; others; others = next) { /* who had it has died, or was relieved of it unseen */
@@ -548,7 +548,7 @@ int plait__debug_gives(const struct plait__debug_call *call)
 {
     struct plait__finding finding;
     struct plait__order_node *node;
-    struct plait__hold *hold;
+    struct plait__debug_hold *hold;
 
     if (!begin())
         return 0;

@@ -21,7 +21,7 @@ struct plait__order_node {
     struct plait__object_key key;
     void *object;                   /* its address in this process, when last acquired */
     const char *noun;
-    struct plait__hold *holds;      /* sync/debug.c: who holds it */
+    struct plait__debug_hold *holds;      /* sync/debug.c: who holds it */
     struct plait__order_node *next; /* in its bucket */
     struct plait__order_edge *out;  /* acquired while this was held */
     struct plait__order_edge *in;

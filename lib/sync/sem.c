@@ -26,6 +26,8 @@
  * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
  * healed by the slices in which sleepers look again.
  *
+ * The owned kind (sem_owned.c) has another word; here it is only told apart.
+ *
  * E1: release's exchange or addition releases, acquire's exchange acquires. After it the semaphore may be gone: only its
  * address is used.
  */
@@ -36,6 +38,7 @@
 
 #include "base/atomic.h"
 #include "sync/hooked.h"
+#include "sync/sem_owned.h"
 #include "wait/membership.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
@@ -47,22 +50,22 @@
 
 int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags)
 {
-    plait_sem_t fresh = { .word = value, .mode = flags, .max = flags & PLAIT_BOUNDED ? value : 0 };
-    int err = plait__shared_place(sem, flags, PLAIT_BOUNDED, &fresh.arena_offset);
+    bool is_bounded = flags & (PLAIT_BOUNDED | PLAIT_OWNED);
+    plait_sem_t fresh = { .word = value, .mode = flags, .max = is_bounded ? value : 0 };
+    int err = plait__shared_place(sem, flags, PLAIT_BOUNDED | PLAIT_OWNED, &fresh.arena_offset);
 
     if (err)
         return err;
-    if (value > PLAIT_SEM_MAX || ((flags & PLAIT_BOUNDED) && value == 0))
+    if (value > PLAIT_SEM_MAX || (is_bounded && value == 0) || ((flags & PLAIT_OWNED) && !(flags & PLAIT_SHARED)))
         return EINVAL;
     fresh.usual = value ? value : 1; /* a signal is either not there, or one is */
     *sem = fresh;
-    return 0;
+    return flags & PLAIT_OWNED ? plait__sem_owned_init(sem, value) : 0;
 }
 
 int plait_sem_fini(plait_sem_t *sem)
 {
-    (void)sem;
-    return 0;
+    return sem->mode & PLAIT_OWNED ? plait__sem_owned_fini(sem) : 0;
 }
 
 unsigned plait_sem_value(const plait_sem_t *sem)
@@ -119,6 +122,8 @@ static int acquire(void *object, unsigned count, plait_time_t deadline)
 
     if (count == 0 || count > bound(sem))
         return EINVAL;
+    if (sem->mode & PLAIT_OWNED)
+        return plait__sem_owned_acquire(sem, count, deadline);
     if ((v & VALUE) < count && plait__spin_until_changed(PLAIT__SPIN_STREAM, &sem->word, v, deadline))
         v = load_relaxed(&sem->word);
     for (;;) {
@@ -184,6 +189,8 @@ int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
 
     if (count == 0)
         return EINVAL;
+    if (sem->mode & PLAIT_OWNED)
+        return plait__sem_owned_release(sem, count);
     do
         if (count > bound(sem) - (v & VALUE) || (v & VALUE) > bound(sem))
             return EOVERFLOW;
