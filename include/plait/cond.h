@@ -76,7 +76,8 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   ENOTRECOVERABLE  the lock cannot be held any more (plait/lock.h); it is not held
  *   EPERM            the lock is not held (shared or recursive: by the caller); nothing done
  *   EINVAL           a shared condition with a private lock; nothing done
- *   ENOSPC           the arena's table of participants is full; nothing done
+ *   ENOSPC           the arena's table of participants is full, where fibers of one thread that wait at one time count as
+ *                    several; nothing done
  */
 PLAIT_API int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline);
 
