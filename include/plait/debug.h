@@ -29,7 +29,7 @@ PLAIT_BEGIN_DECLS
  *
  * Debug mode begins before main if the environment has PLAIT_DEBUG, set to the options below (not in
  * set-user-ID programs), or in a library configured with --enable-debug; else by plait_debug_start. What was acquired before is not
- * known to it. A child of fork is in debug mode if its parent was, and knows what its parent knew. Options, separated by commas:
+ * known to it, nor what plait_wait_any acquired. A child of fork is in debug mode if its parent was, and knows what its parent knew. Options, separated by commas:
  *
  *     wait=SECONDS  report waits that last longer; 0: none; without this, 10
  *     lines         name source lines, by running addr2line

@@ -287,7 +287,7 @@ static int acquired_shared(plait_rlock_t *rlock, int err)
 
 static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
 {
-    return acquired_shared(rlock, plait_lock_acquire_slow(&rlock->lock, deadline));
+    return acquired_shared(rlock, plait__lock_acquire(&rlock->lock, deadline));
 }
 
 static int release_shared(plait_rlock_t *rlock)
