@@ -237,5 +237,7 @@ struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
 {
     static const struct plait_waitable acquiring = { attempt, enlist, delist };
 
+    if (sem->mode & PLAIT_OWNED)
+        return plait__any_sem_owned_acquire(sem, count);
     return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }
