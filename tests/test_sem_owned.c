@@ -334,6 +334,73 @@ static void sem_owned_permits_are_neither_lost_nor_made(void **state)
     assert_int_equal(plait_sem_fini(&scene->sem), 0);
 }
 
+/* ---- Among others ----------------------------------------------------------------------- */
+
+static void acquire_by_any(struct worker *self)
+{
+    struct scene *scene = self->with;
+    plait_event_t never = PLAIT_EVENT_INIT;
+    struct plait_wait_entry entries[] = { plait_any_event_wait(&never), plait_any_sem_acquire(&scene->sem, scene->wanted) };
+    size_t which = 0;
+
+    worker_says(self, 1);
+    self->result = plait_wait_any(entries, 2, &which, PLAIT_FOREVER);
+    if (self->result == 0 && which != 1)
+        self->result = -1;
+    worker_says(self, 2);
+    plait_sleep_until(scene->deadline);
+}
+
+static void sem_owned_is_acquired_by_wait_any_and_released(void **state)
+{
+    struct scene *scene = scene_of(*state);
+    struct plait_wait_entry entry = plait_any_sem_acquire(&scene->sem, 2);
+
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plait_wait_any(&entry, 1, NULL, PLAIT_NOW), 0);
+    assert_int_equal(plait_sem_value(&scene->sem), 1);
+    assert_int_equal(plait_wait_any(&entry, 1, NULL, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_wait_any(&entry, 1, NULL, plait_after(0.002)), ETIMEDOUT);
+    assert_int_equal(plait_sem_release(&scene->sem, 4), 0);
+    assert_int_equal(plait_sem_release(&scene->sem, 1), EPERM);
+    assert_int_equal(plait_sem_value(&scene->sem), PERMITS);
+}
+
+static void sem_owned_wakes_who_waits_for_any(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = empty_scene(stage);
+
+    scene->deadline = PLAIT_NOW;
+    put_to_sleep(stage, scene, acquire_by_any, 2);
+    put_to_sleep(stage, scene, acquire_by_any, 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(plait_sem_release(&scene->sem, 1), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(worker_result(&stage->workers[i]), 0);
+}
+
+static void sem_owned_permits_of_the_killed_reach_who_waits_for_any(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+    struct worker *first, *second;
+    plait_time_t start;
+
+    scene->wanted = PERMITS;
+    first = worker_start(stage, acquire_by_any, scene);
+    assert_true(worker_said(first, 2));
+    second = worker_start(stage, acquire_by_any, scene);
+    assert_true(worker_sleeps(second, 1));
+    assert_int_equal(plait_sem_value(&scene->sem), 0);
+    start = plait_now();
+    worker_kill(first);
+    assert_true(worker_said(second, 2));
+    assert_true(plait_now() < start + 2 * PLAIT__SECOND);
+    worker_kill(second);
+    assert_int_equal(plait_sem_acquire(&scene->sem, PERMITS, PLAIT_NOW), 0);
+}
+
 /* ---- Death ------------------------------------------------------------------------------ */
 
 static void sem_owned_permits_of_the_killed_are_there_for_who_asks(void **state)
@@ -493,6 +560,9 @@ int main(void)
         SHARED(sem_owned_sleeper_for_several_is_served_when_there_are_enough),
         SHARED(sem_owned_sleepers_time_out_or_are_cancelled_with_nothing),
         SHARED(sem_owned_permits_are_neither_lost_nor_made),
+        SHARED(sem_owned_is_acquired_by_wait_any_and_released),
+        SHARED(sem_owned_wakes_who_waits_for_any),
+        PROCESSES(sem_owned_permits_of_the_killed_reach_who_waits_for_any),
         PROCESSES(sem_owned_permits_of_the_killed_are_there_for_who_asks),
         PROCESSES(sem_owned_permits_of_the_killed_reach_those_who_sleep),
         PROCESSES(sem_owned_permits_of_an_ended_process_come_back),

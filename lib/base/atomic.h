@@ -75,6 +75,7 @@ static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_
 #define loadptr_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define storeptr_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define storeptr_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define storeptr_seqcst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define casptr_acqrel(p, expected, desired) \
     __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)

@@ -41,13 +41,14 @@
 #include "arena/start_time.h"
 #include "base/clock.h"
 #include "wait/robust.h"
+#include "wait/waitable.h"
 #include "wait/waiting.h"
 
 #define VALUE PLAIT_SEM_MAX
 #define SLEEPERS 0x40000000u
 #define NOT_INLINED 0x80000000u
 
-enum { SETTLE_PAUSE = 50 }; /* milliseconds */
+enum { SETTLE_PAUSE = 50, SETTLE_ANY = 400 }; /* milliseconds */
 
 /* The block. */
 struct owned {
@@ -272,6 +273,70 @@ int plait__sem_owned_release(plait_sem_t *sem, unsigned count)
     unguard(sem);
     return err;
 }
+
+/* ---- As an entry of plait_wait_any ---- */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    uint32_t count = (uint32_t)waiting->entry->size;
+    int err;
+
+    if (count == 0 || count > sem->max)
+        return EINVAL;
+    err = guard(sem);
+    if (err)
+        return err;
+    if (value_of(sem) < count && (!waiting->tried || is_time_to_settle(sem)))
+        settle(sem);
+    if (value_of(sem) >= count) {
+        err = take(sem, count);
+        if (waiting->enlisted)
+            pass_on(sem, count);
+    } else {
+        err = EAGAIN;
+    }
+    unguard(sem);
+    return err;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    uint32_t count = (uint32_t)waiting->entry->size;
+    bool has_enough;
+
+    if (guard(sem) != 0)
+        return false;
+    has_enough = value_of(sem) >= count;
+    if (!has_enough) {
+        set_sleepers(sem, SLEEPERS);
+        owned_of(sem)->several |= count > 1;
+        *word_out = (struct plait_wait_word){ &sem->word, load_relaxed(&sem->word), PLAIT_SHARED };
+        waiting->until = plait_now() + SETTLE_ANY * PLAIT__MILLISECOND;
+    }
+    unguard(sem);
+    return !has_enough;
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_sem_t *sem = waiting->entry->object;
+
+    if (guard(sem) != 0)
+        return;
+    pass_on(sem, (uint32_t)waiting->entry->size);
+    unguard(sem);
+}
+
+struct plait_wait_entry plait__any_sem_owned_acquire(plait_sem_t *sem, unsigned count)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
+}
+
+/* ---- Beginning and end ---- */
 
 int plait__sem_owned_init(plait_sem_t *sem, unsigned value)
 {

@@ -10,5 +10,6 @@ int plait__sem_owned_init(plait_sem_t *sem, unsigned value);
 int plait__sem_owned_fini(plait_sem_t *sem);
 int plait__sem_owned_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
 int plait__sem_owned_release(plait_sem_t *sem, unsigned count);
+struct plait_wait_entry plait__any_sem_owned_acquire(plait_sem_t *sem, unsigned count);
 
 #endif
