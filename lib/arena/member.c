@@ -29,6 +29,7 @@
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
+#include "wait/point.h"
 
 struct membership {
     struct membership *next;
@@ -206,7 +207,7 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
     return ENOSPC;
 }
 
-int plait__member_join(const void *base, struct plait__slot **slot_out)
+static int join(const void *base, struct plait__slot **slot_out)
 {
     struct plait_arena *arena;
     struct membership *m;
@@ -239,6 +240,16 @@ int plait__member_join(const void *base, struct plait__slot **slot_out)
     plait__member_cache = (struct plait__member_cache){ plait__fork_epoch(), base, m->slot };
     *slot_out = m->slot;
     return 0;
+}
+
+/* Files may be read on the way, with locks held, and this is on the way of lock and release. */
+int plait__member_join(const void *base, struct plait__slot **slot_out)
+{
+    int closed = plait__point_close();
+    int err = join(base, slot_out);
+
+    plait__point_restore(closed);
+    return err;
 }
 
 void plait__member_leave(const void *base)

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "exec/descriptors.h"
 #include "exec/nursery_wire.h"
+#include "wait/point.h"
 
 /*
  * How it works
@@ -452,12 +453,12 @@ int plait__child_wait(const struct plait__child *child, plait_time_t deadline)
 
     while (plait__child_state(child, NULL) == PLAIT__CHILD_RUNS) {
         uint32_t state = load_acquire(&record->state);
-        plait_time_t look = plait_now() + slice;
+        plait_time_t look = plait_now() + slice, unsliced = 0;
         int err;
 
         if (state != RECORD_STARTING && state != RECORD_RUNNING)
             continue;
-        err = plait_wait(&record->state, state, PLAIT_SHARED, look < deadline ? look : deadline);
+        err = plait__wait_point(&record->state, state, PLAIT_SHARED, look < deadline ? look : deadline, &unsliced);
         if (err == ECANCELED || (err == ETIMEDOUT && deadline <= look))
             return plait__child_state(child, NULL) == PLAIT__CHILD_RUNS ? err : 0;
         if (load_relaxed(&child->nursery->dead) == 0 && slice < SLICE_MAX)

@@ -33,10 +33,10 @@ struct plait__eventcount {
 /* Announce a sleep; afterwards look at the condition again, then call wait or cancel. */
 uint32_t plait__eventcount_prepare(struct plait__eventcount *ec);
 
-/* The condition was true after all: no sleep. */
+/* The condition was true after all: no sleep. Also for a clean-up handler around plait__eventcount_wait. */
 void plait__eventcount_cancel(struct plait__eventcount *ec);
 
-/* Sleep; as plait__wait_sliced. */
+/* Sleep; as plait__wait_point: a cancellation point. */
 int plait__eventcount_wait(struct plait__eventcount *ec, uint32_t prepared, unsigned flags, plait_time_t deadline,
                            plait_time_t *slice);
 
