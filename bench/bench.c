@@ -87,14 +87,15 @@ static void measure_piece(void)
 
 static double shown(double seconds, enum bench_unit unit)
 {
-    static const double factor[] = { [BENCH_NS] = 1e9, [BENCH_US] = 1e6 };
+    static const double factor[] = { [BENCH_NS] = 1e9, [BENCH_US] = 1e6, [BENCH_COUNT] = 1 };
 
     return unit == BENCH_PER_SECOND ? 1e-6 / seconds : seconds * factor[unit];
 }
 
 static const char *unit_name(enum bench_unit unit)
 {
-    static const char *const name[] = { [BENCH_NS] = "ns", [BENCH_US] = "us", [BENCH_PER_SECOND] = "M/s" };
+    static const char *const name[] = { [BENCH_NS] = "ns", [BENCH_US] = "us", [BENCH_PER_SECOND] = "M/s",
+                                       [BENCH_COUNT] = "count" };
 
     return name[unit];
 }
@@ -244,8 +245,8 @@ static void race_all(const struct bench_metric *m, char **globs)
 
 int main(int argc, char **argv)
 {
-    const struct bench_metric *const tables[] = { bench_locks, bench_sems, bench_events, bench_arenas, bench_queues,
-                                                  bench_pools };
+    const struct bench_metric *const tables[] = { bench_locks, bench_sems, bench_events, bench_counts,
+                                                  bench_arenas, bench_queues, bench_pools };
     const char *wanted = getenv("BENCH_ROUNDS");
     pthread_t second;
 

@@ -42,7 +42,8 @@ struct bench_side {
 
 enum { BENCH_SIDES_MAX = 8 };
 
-enum bench_unit { BENCH_NS, BENCH_US, BENCH_PER_SECOND }; /* time of an operation; or operations in a second */
+/* Time of an operation; operations in a second; or no time at all, but a count. */
+enum bench_unit { BENCH_NS, BENCH_US, BENCH_PER_SECOND, BENCH_COUNT };
 
 struct bench_metric {
     const char *name;
@@ -53,8 +54,8 @@ struct bench_metric {
 };
 
 /* The tables, each ended by a metric without a name. */
-extern const struct bench_metric bench_locks[], bench_sems[], bench_events[], bench_arenas[], bench_queues[],
-    bench_pools[];
+extern const struct bench_metric bench_locks[], bench_sems[], bench_events[], bench_counts[], bench_arenas[],
+    bench_queues[], bench_pools[];
 
 /* The monotonic clock, in seconds. */
 double bench_now(void);

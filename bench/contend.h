@@ -3,6 +3,8 @@
 #ifndef BENCH_CONTEND_H
 #define BENCH_CONTEND_H
 
+#include <sys/resource.h>
+
 #include "bench.h"
 
 #define BENCH_INLINE static inline __attribute__((always_inline))
@@ -120,6 +122,50 @@ BENCH_INLINE double bench_turns_threads(const struct bench_load *load, void *obj
     struct bench_turns turns = { object, load->ops };
 
     return bench_threads(2, member, &turns, NULL) / (double)load->ops;
+}
+
+/*
+ * A crowd that waits for the round to change, and one that changes it when all are there, notifying all. `wait` waits until
+ * the round is another than it was, and gives the new one; `change` waits until `width` wait, and starts the next.
+ */
+struct bench_crowd {
+    void *object;      /* const */
+    uint64_t ops;      /* const: rounds */
+    unsigned width;    /* const: who wait; one more changes */
+    uint64_t switches; /* atomic: voluntary switches of context of those who wait */
+};
+
+static inline uint64_t bench_switches(void)
+{
+    struct rusage usage;
+
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nvcsw : 0;
+}
+
+BENCH_INLINE void bench_crowd_member(unsigned index, void *crowd, unsigned (*wait)(void *, unsigned),
+                                     void (*change)(void *, unsigned))
+{
+    struct bench_crowd *c = (struct bench_crowd *)crowd;
+    uint64_t before = bench_switches();
+    unsigned round = 0;
+
+    for (uint64_t i = 0; i < c->ops; i++)
+        if (index == c->width)
+            change(c->object, c->width);
+        else
+            round = wait(c->object, round);
+    if (index < c->width)
+        __atomic_fetch_add(&c->switches, bench_switches() - before, __ATOMIC_RELAXED);
+}
+
+/* Seconds for a wake-up, or with load->size switches of context. */
+BENCH_INLINE double bench_crowd_threads(const struct bench_load *load, void *object, bench_member *member)
+{
+    struct bench_crowd crowd = { object, load->size ? 20 : load->ops, load->width, 0 };
+    double wake_ups = (double)crowd.ops * crowd.width;
+    double seconds = bench_threads(load->width + 1, member, &crowd, NULL);
+
+    return load->size ? (double)crowd.switches / wake_ups : seconds / wake_ups;
 }
 
 #endif

@@ -50,6 +50,53 @@ static double our_cond(const struct bench_load *load)
     return bench_turns_threads(load, &table, our_cond_member);
 }
 
+struct our_crowd {
+    plait_lock_t lock;
+    plait_cond_t changed;
+    plait_cond_t complete;
+    unsigned round, waiting; /* guarded by lock */
+};
+
+BENCH_INLINE unsigned our_crowd_wait(void *crowd, unsigned seen)
+{
+    struct our_crowd *c = crowd;
+    unsigned round;
+
+    plait_lock_acquire(&c->lock, PLAIT_FOREVER);
+    c->waiting++;
+    plait_cond_notify(&c->complete, 1);
+    while (c->round == seen)
+        plait_cond_wait(&c->changed, &c->lock, PLAIT_FOREVER);
+    round = c->round;
+    plait_lock_release(&c->lock);
+    return round;
+}
+
+BENCH_INLINE void our_crowd_change(void *crowd, unsigned width)
+{
+    struct our_crowd *c = crowd;
+
+    plait_lock_acquire(&c->lock, PLAIT_FOREVER);
+    while (c->waiting < width)
+        plait_cond_wait(&c->complete, &c->lock, PLAIT_FOREVER);
+    c->waiting = 0;
+    c->round++;
+    plait_cond_notify_all(&c->changed);
+    plait_lock_release(&c->lock);
+}
+
+static void our_crowd_member(unsigned index, void *crowd)
+{
+    bench_crowd_member(index, crowd, our_crowd_wait, our_crowd_change);
+}
+
+static double our_crowd(const struct bench_load *load)
+{
+    struct our_crowd crowd __attribute__((aligned(64))) = { 0 };
+
+    return bench_crowd_threads(load, &crowd, our_crowd_member);
+}
+
 BENCH_INLINE void our_event_pass(void *events, unsigned me)
 {
     plait_event_t *mine = (plait_event_t *)events + me;
@@ -98,6 +145,53 @@ static double pthread_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, pthread_member);
 }
 
+struct pthread_crowd {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_cond_t complete;
+    unsigned round, waiting; /* guarded by lock */
+};
+
+BENCH_INLINE unsigned pthread_crowd_wait(void *crowd, unsigned seen)
+{
+    struct pthread_crowd *c = crowd;
+    unsigned round;
+
+    pthread_mutex_lock(&c->lock);
+    c->waiting++;
+    pthread_cond_signal(&c->complete);
+    while (c->round == seen)
+        pthread_cond_wait(&c->changed, &c->lock);
+    round = c->round;
+    pthread_mutex_unlock(&c->lock);
+    return round;
+}
+
+BENCH_INLINE void pthread_crowd_change(void *crowd, unsigned width)
+{
+    struct pthread_crowd *c = crowd;
+
+    pthread_mutex_lock(&c->lock);
+    while (c->waiting < width)
+        pthread_cond_wait(&c->complete, &c->lock);
+    c->waiting = 0;
+    c->round++;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void pthread_crowd_member(unsigned index, void *crowd)
+{
+    bench_crowd_member(index, crowd, pthread_crowd_wait, pthread_crowd_change);
+}
+
+static double pthread_crowd(const struct bench_load *load)
+{
+    struct pthread_crowd crowd = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0 };
+
+    return bench_crowd_threads(load, &crowd, pthread_crowd_member);
+}
+
 BENCH_INLINE void posix_pass(void *sems, unsigned me)
 {
     sem_wait((sem_t *)sems + me);
@@ -133,6 +227,10 @@ const struct bench_metric bench_events[] = {
     { "turns.cond", BENCH_US, { 0 },
       { { "plait", our_cond }, { "pthread_cond", pthread_turns }, { "nsync_cv", nsync_turns },
         { "absl_condvar", absl_turns } }, 0 },
+    { "crowd.cond.64", BENCH_US, { .width = 64 },
+      { { "plait", our_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
+    { "crowd.cond.64.switches", BENCH_COUNT, { .width = 64, .size = 1 },
+      { { "plait", our_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
     { "turns.event", BENCH_US, { 0 },
       { { "plait", our_event }, { "pthread_cond", pthread_turns }, { "sem_t", posix_turns } }, 0 },
     { 0 },

@@ -50,7 +50,10 @@ static double ours_recursive_nested(const struct bench_load *load)
     return seconds;
 }
 
-static void ours_recursive_member(unsigned index, void *contest) { bench_contend(contest, rlock_acquire, rlock_release); }
+static void ours_recursive_member(unsigned index, void *contest)
+{
+    bench_contend(contest, rlock_acquire, rlock_release);
+}
 
 static double ours_recursive_contended(const struct bench_load *load)
 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Abseil: Mutex, CondVar, Notification.
+// Abseil: Mutex, CondVar, Notification, BlockingCounter.
+#include <absl/synchronization/blocking_counter.h>
 #include <absl/synchronization/mutex.h>
 #include <absl/synchronization/notification.h>
 
@@ -35,6 +36,8 @@ BENCH_INLINE void pass(void *object, unsigned me)
 void turns_member(unsigned index, void *turns) { bench_take_turns(index, turns, pass); }
 BENCH_INLINE void wait_for(void *n) { static_cast<absl::Notification *>(n)->WaitForNotification(); }
 
+BENCH_INLINE void count_down(void *c) { static_cast<absl::BlockingCounter *>(c)->DecrementCount(); }
+
 } // namespace
 
 double absl_free(const bench_load *load)
@@ -64,4 +67,11 @@ double absl_notified(const bench_load *load)
 
     n.Notify();
     return bench_free(load, &n, wait_for, nothing);
+}
+
+double absl_count_down(const bench_load *load)
+{
+    static absl::BlockingCounter *counter = new absl::BlockingCounter(0x7fffffff);
+
+    return bench_free(load, counter, count_down, nothing);
 }

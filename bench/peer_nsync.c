@@ -53,6 +53,53 @@ double nsync_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, turns_member);
 }
 
+struct crowd {
+    nsync_mu mu;
+    nsync_cv changed;
+    nsync_cv complete;
+    unsigned round, waiting; /* guarded by mu */
+};
+
+BENCH_INLINE unsigned crowd_wait(void *crowd, unsigned seen)
+{
+    struct crowd *c = crowd;
+    unsigned round;
+
+    nsync_mu_lock(&c->mu);
+    c->waiting++;
+    nsync_cv_signal(&c->complete);
+    while (c->round == seen)
+        nsync_cv_wait(&c->changed, &c->mu);
+    round = c->round;
+    nsync_mu_unlock(&c->mu);
+    return round;
+}
+
+BENCH_INLINE void crowd_change(void *crowd, unsigned width)
+{
+    struct crowd *c = crowd;
+
+    nsync_mu_lock(&c->mu);
+    while (c->waiting < width)
+        nsync_cv_wait(&c->complete, &c->mu);
+    c->waiting = 0;
+    c->round++;
+    nsync_cv_broadcast(&c->changed);
+    nsync_mu_unlock(&c->mu);
+}
+
+static void crowd_member(unsigned index, void *crowd)
+{
+    bench_crowd_member(index, crowd, crowd_wait, crowd_change);
+}
+
+double nsync_crowd(const struct bench_load *load)
+{
+    struct crowd crowd __attribute__((aligned(64))) = { 0 };
+
+    return bench_crowd_threads(load, &crowd, crowd_member);
+}
+
 BENCH_INLINE void wait_note(void *note) { nsync_note_wait(note, nsync_time_no_deadline); }
 
 double nsync_note_set(const struct bench_load *load)
@@ -65,3 +112,30 @@ double nsync_note_set(const struct bench_load *load)
     nsync_note_free(note);
     return seconds;
 }
+
+static void do_nothing(void) { }
+
+BENCH_INLINE void run_once(void *once) { nsync_run_once(once, do_nothing); }
+
+double nsync_onced(const struct bench_load *load)
+{
+    static nsync_once once = NSYNC_ONCE_INIT;
+
+    return bench_free(load, &once, run_once, nothing);
+}
+
+BENCH_INLINE void count_down(void *counter) { nsync_counter_add(counter, -1); }
+BENCH_INLINE void count_up(void *counter) { nsync_counter_add(counter, 1); }
+
+static double count(const struct bench_load *load, void (*first)(void *), void (*second)(void *))
+{
+    nsync_counter counter = nsync_counter_new(0xffffffffu / 2);
+    double seconds = bench_free(load, counter, first, second);
+
+    nsync_counter_add(counter, -(int32_t)nsync_counter_value(counter));
+    nsync_counter_free(counter);
+    return seconds;
+}
+
+double nsync_count_down(const struct bench_load *load) { return count(load, count_down, nothing); }
+double nsync_count_up_and_down(const struct bench_load *load) { return count(load, count_up, count_down); }

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TEAM_MAX = 64 };
+enum { TEAM_MAX = 80 };
 
 struct team {
     pthread_barrier_t gate;

@@ -14,10 +14,14 @@
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>
+#include <plait/once.h>
+#include <plait/latch.h>
+#include <plait/wait_group.h>
 #include <plait/arena.h>
 #include <plait/queue.h>
 #include <plait/init.h>
 #include <plait/thread.h>
+#include <plait/signal.h>
 #include <plait/process.h>
 #include <plait/future.h>
 #include <plait/pool.h>

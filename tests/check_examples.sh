@@ -7,6 +7,9 @@
 . "$srcdir/tests/support/stranger.sh"
 failed=0
 
+# TEST_EMULATOR, a word or nothing, runs the programs of another processor.
+: "${TEST_EMULATOR:=}"
+
 # ---- Help ---------------------------------------------------------------------------------
 
 fail()
@@ -32,7 +35,7 @@ expect()
 # ---- Programs -----------------------------------------------------------------------------
 
 build ticket_office.c
-timeout 120 "$work/ticket_office" >"$work/office.raw" || fail "ticket_office: exit code $?"
+timeout 120 $TEST_EMULATOR "$work/ticket_office" >"$work/office.raw" || fail "ticket_office: exit code $?"
 sed 's/ [1-9][0-9]* sold: oversold/ N sold: oversold/' "$work/office.raw" >"$work/ticket_office.out"
 cat >"$work/ticket_office.expected" <<'EOF'
 without a lock: 10 tickets, N sold: oversold
@@ -41,7 +44,7 @@ EOF
 expect ticket_office
 
 build shared_counter.c
-timeout 120 "$work/shared_counter" >"$work/shared_counter.out" || fail "shared_counter: exit code $?"
+timeout 120 $TEST_EMULATOR "$work/shared_counter" >"$work/shared_counter.out" || fail "shared_counter: exit code $?"
 cat >"$work/shared_counter.expected" <<'EOF'
 the holder was killed by signal 9
 the lock says that its owner died: up is 1, down is 0
@@ -58,9 +61,9 @@ echo 'consumer: 1000 orders served' >"$work/consumer.expected"
 for order in "producer consumer" "consumer producer"; do
     first=${order% *}
     second=${order#* }
-    timeout 120 "$work/$first" "plait-check-$$" >"$work/$first.out" &
+    timeout 120 $TEST_EMULATOR "$work/$first" "plait-check-$$" >"$work/$first.out" &
     sleep 0.2
-    timeout 120 "$work/$second" "plait-check-$$" >"$work/$second.out" || fail "$second: exit code $?"
+    timeout 120 $TEST_EMULATOR "$work/$second" "plait-check-$$" >"$work/$second.out" || fail "$second: exit code $?"
     wait $! || fail "$first: exit code $?"
     expect producer
     expect consumer
@@ -70,7 +73,7 @@ done
 cp -r "$srcdir/examples/external" "$work/external"
 chmod -R u+w "$work/external"
 (unset MAKEFLAGS MFLAGS MAKELEVEL; make -s -C "$work/external" CC="$CC") || fail "external does not build"
-timeout 120 "$work/external/app" >"$work/external.out" || fail "external/app: exit code $?"
+timeout 120 $TEST_EMULATOR "$work/external/app" >"$work/external.out" || fail "external/app: exit code $?"
 echo '400 squares, sum 21413400, never more than 2 at work' >"$work/external.expected"
 expect external
 

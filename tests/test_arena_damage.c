@@ -301,6 +301,32 @@ static void check_names_the_fault(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+static void names_that_lead_nowhere_are_damage(void **state)
+{
+    struct plait__name_record *record;
+    struct plait__arena_header *h;
+    uint64_t wrong[3];
+    void *memory, *found;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = SIZE, .participants = 16 }), 0);
+    h = arena->base;
+    assert_int_equal(plait_arena_alloc(arena, 700, &memory), 0);
+    assert_int_equal(plait_arena_publish(arena, "x", memory), 0);
+    record = plait__at(h, h->names + sizeof(struct plait__block));
+    wrong[0] = h->names; /* a circle */
+    wrong[1] = 4711;
+    wrong[2] = UINT64_MAX - 15;
+    for (int i = 0; i < 3; i++) {
+        record->next = wrong[i];
+        assert_int_equal(plait_arena_lookup(arena, "y", &found), EBADMSG);
+        assert_int_equal(plait_arena_unpublish(arena, "y"), EBADMSG);
+        assert_int_equal(plait_arena_publish(arena, "y", memory), EBADMSG);
+        assert_int_equal(plait_arena_lookup(arena, "x", &found), 0);
+        assert_ptr_equal(found, memory);
+    }
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 #define WITH_FILE(f) cmocka_unit_test_teardown(f, remove_file)
 
 int main(void)
@@ -315,6 +341,7 @@ int main(void)
         cmocka_unit_test(arena_made_otherwise_is_refused),
         cmocka_unit_test(own_memory_with_something_in_it_is_refused),
         cmocka_unit_test(check_names_the_fault),
+        cmocka_unit_test(names_that_lead_nowhere_are_damage),
     };
     return cmocka_run_group_tests(tests, make_image, NULL);
 }

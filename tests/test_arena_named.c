@@ -297,8 +297,7 @@ static pid_t start_stayer(void)
     pid = fork();
     if (pid == 0) {
         dup2(ends[1], 1);
-        execl("/proc/self/exe", "self", "stay", name, (char *)NULL);
-        _exit(127);
+        exec_self("stay", name);
     }
     close(ends[1]);
     assert_int_equal(read(ends[0], &c, 1), 1);

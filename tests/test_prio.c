@@ -213,6 +213,52 @@ static void cancel_ends_the_wait(void **state)
     assert_int_equal(plait_lock_release(&s->lock), 0);
 }
 
+/* ---- Below a condition ---- */
+
+struct pair {
+    struct scene *scene;
+    plait_cond_t cond;
+};
+
+static void wait_notified(struct worker *self)
+{
+    struct pair *p = self->with;
+
+    if (plait_lock_acquire(&p->scene->lock, PLAIT_FOREVER) != 0)
+        return;
+    worker_says(self, 1);
+    p->scene->seen++;
+    self->result = plait_cond_wait(&p->cond, &p->scene->lock, PLAIT_FOREVER);
+    p->scene->seen--;
+    if (plait_lock_release(&p->scene->lock) != 0)
+        self->result = -1;
+}
+
+static void cond_goes_with_it(void **state)
+{
+    struct stage *stage = *state;
+    struct pair *p = stage_alloc(stage, sizeof *p);
+    struct worker *w[4];
+
+    assert_non_null(p);
+    p->scene = scene_of(stage);
+    assert_int_equal(plait_cond_init(&p->cond, stage->flags | PLAIT_PRIO_INHERIT), EINVAL);
+    assert_int_equal(plait_cond_init(&p->cond, stage->flags), 0);
+    assert_int_equal(plait_cond_wait(&p->cond, &p->scene->lock, PLAIT_NOW), EPERM);
+    for (int i = 0; i < 4; i++) {
+        w[i] = worker_start(stage, wait_notified, p);
+        assert_true(worker_sleeps(w[i], 1));
+    }
+    assert_int_equal(plait_lock_acquire(&p->scene->lock, PLAIT_FOREVER), 0);
+    assert_int_equal(p->scene->seen, 4);
+    assert_int_equal(plait_cond_notify_all(&p->cond), 0);
+    assert_int_equal(plait_lock_release(&p->scene->lock), 0);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(worker_result(w[i]), 0);
+    assert_int_equal(p->scene->seen, 0);
+    assert_int_equal(plait_cond_fini(&p->cond), 0);
+}
+
 /* ---- The inversion ---- */
 
 /* The priority at which the kernel runs the thread now: lent ones included (field 18 of its stat; below 0: real-time). */
@@ -306,6 +352,7 @@ int main(void)
         EVERYWHERE(death_of_the_holder_is_told_to_one),
         EVERYWHERE(death_without_repair_ends_the_lock),
         EVERYWHERE(cancel_ends_the_wait),
+        EVERYWHERE(cond_goes_with_it),
         EVERYWHERE(holder_runs_at_the_waiters_priority),
     };
 

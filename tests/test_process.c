@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of processes and the nursery: lib/exec/process.c, nursery.c, newborn.c, module.c. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -21,6 +20,7 @@
 #include <plait/process.h>
 #include <plait/wait.h>
 
+#include "support/child.h"
 #include "support/cmocka.h"
 
 /* Memory that this program and its nursery share, because it was mapped before: what processes tell the test. */
@@ -69,16 +69,6 @@ static int sum_bytes(const void *arg, size_t size)
     for (size_t i = 0; i < size; i++)
         sum += bytes[i];
     return (int)(sum % 251);
-}
-
-static int count_descriptors(void)
-{
-    int count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count - 3; /* ".", ".." and the folder */
 }
 
 static int look_around(const void *arg, size_t size)
@@ -378,6 +368,8 @@ static void count_chld(int signal)
 static void program_sees_only_its_own_children(void **state)
 {
     int code = 0, status;
+    if (is_emulated()) /* no children without SIGCHLD there */
+        skip();
     chld_count = 0;
     shared->count = 0;
     signal(SIGCHLD, count_chld);

@@ -145,6 +145,17 @@ static void sleep_with_a_token_set_before_is_cancelled(void **state)
     assert_int_equal(err, ECANCELED);
 }
 
+/* Nothing has to be waited for, so the token does not matter. */
+static void sleep_until_the_past_with_a_token_set_is_done(void **state)
+{
+    plait_cancel_init(&token, 0);
+    plait_cancel_set(&token);
+    plait_cancel_bind(&token);
+    int errs = plait_sleep_until(PLAIT_NOW) | plait_sleep_until(-1) | plait_sleep_until(plait_now() - 1) | plait_sleep(0);
+    plait_cancel_bind(NULL);
+    assert_int_equal(errs, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +169,7 @@ int main(void)
         cmocka_unit_test(sleep_does_not_see_signals),
         cmocka_unit_test(sleep_is_ended_by_a_token_set_in_a_signal_handler),
         cmocka_unit_test(sleep_with_a_token_set_before_is_cancelled),
+        cmocka_unit_test(sleep_until_the_past_with_a_token_set_is_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

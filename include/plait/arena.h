@@ -36,8 +36,8 @@ PLAIT_BEGIN_DECLS
  * repaired by whoever comes next; a block that a killed process had allocated stays allocated.
  *
  * Closing: the last handle's process unmaps the arena once no thread of the process takes part any more. A
- * name disappears when the last process that has the arena open closes it; if all were killed, the next
- * open recognises that nobody is left and starts afresh.
+ * name disappears when the last process that has the arena open closes it or ends by exit() or a return from main; if all were
+ * killed, or ended by _exit, the next open recognises that nobody is left and starts afresh.
  *
  * Handles and calls may be used by any thread, and by children after fork. Out of scope: a process that
  * writes hostile bytes while others run, and a file that is truncated under them.
@@ -107,7 +107,7 @@ PLAIT_API plait_arena_t *plait_arena_of(const void *address);
 
 /*
  * Give the memory at `address` in the arena a name (1 to 63 bytes). EEXIST: the name is taken. EINVAL: a bad
- * name, or the address is not in this arena. ENOSPC.
+ * name, or the address is not in this arena. ENOSPC. EBADMSG, of all three: the list of names is damaged.
  */
 PLAIT_API int plait_arena_publish(plait_arena_t *arena, const char *name, const void *address);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Cancel token: ends every wait of those who are bound to it. */
+/* Cancel token: ends every wait of those who are bound to it, or to one of its children. */
 #ifndef PLAIT_CANCEL_H
 #define PLAIT_CANCEL_H
 
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <plait/export.h>
+#include <plait/time.h>
 #include <plait/wait.h>
 
 PLAIT_BEGIN_DECLS
@@ -33,30 +34,91 @@ PLAIT_BEGIN_DECLS
  *
  *     plait_cancel_set(&stop);                      // from anywhere, also from a signal handler
  *
- * The token must outlive every wait of those bound to it. With PLAIT_SHARED (and in an arena) it reaches
- * into other processes. A process that dies after setting it and before waking the sleepers delays them by less
- * than a second.
+ * Children: a token made with a parent counts as set when its parent does, and its parent's parent, and so on; setting a
+ * child leaves the parent alone. So a group is a token with a child for each member, and a scope that may end early
+ * is a child of the token that is bound at the time:
+ *
+ *     plait_cancel_t scope, *outer = plait_cancel_current();
+ *     plait_cancel_init_child(&scope, outer, 0);
+ *     plait_cancel_set_deadline(&scope, plait_after(2));
+ *     plait_cancel_bind(&scope);
+ *     err = talk_to(server);                        // ECANCELED after two seconds, or when outer is set
+ *     plait_cancel_bind(outer);
+ *
+ * Nobody keeps lists: a parent does not know its children, and a wait watches the words of the whole chain. So the death
+ * of a canceller or of a child's owner harms nobody, and setting a token costs one wake, whatever hangs on it.
+ *
+ * Deadline: when a token's has passed, it is set, for good. The waits end at that time; a wait whose own deadline is earlier
+ * answers ETIMEDOUT then.
+ *
+ * Shield: between plait_cancel_bind(NULL) and binding the token again nothing is cut short.
+ *
+ * The token must outlive every wait of those bound to it, and its children. With PLAIT_SHARED (and in an arena) it reaches
+ * into other processes. A process that dies after setting it, or giving it a deadline, and before waking the sleepers
+ * delays them by less than a second.
  */
 typedef struct plait_cancel {
-    uint32_t word;         /* atomic: 0, or 1 once set */
-    uint32_t mode;         /* const after init: flags */
-    uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
-    uint64_t spare[2];
+    uint32_t word;    /* atomic: bit 0 set; then bit 1 by its deadline, above: the code; not set: deadlines given */
+    uint32_t mode;    /* const after init: flags; above: how many ancestors */
+    int64_t parent;   /* const after init: bytes from here to the parent, 0: none */
+    int64_t deadline; /* atomic: as plait_time_t, 0: none; means nothing once set */
+    uint64_t spare;
 } plait_cancel_t;
 
-#define PLAIT_CANCEL_INIT { 0, 0, 0, { 0, 0 } }
+#define PLAIT_CANCEL_INIT { 0, 0, 0, 0, 0 }
 
-/* Make a token that is not set. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. */
+/* The longest chain: a token and its ancestors. */
+#define PLAIT_CANCEL_DEPTH_MAX 8
+
+/* The greatest code. */
+#define PLAIT_CANCEL_CODE_MAX 0x3fffffff
+
+/* Make a token that is not set. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. ENOSPC: the arena's table of
+ * participants is full. */
 PLAIT_API int plait_cancel_init(plait_cancel_t *token, unsigned flags);
 
-/* End the token's life; nobody may be bound to it. Always 0. */
+/*
+ * Make a child of `parent`; NULL: a token without one. A private child may have a shared parent. EINVAL: as init; a shared
+ * child of a private parent, or of one in another arena. EOVERFLOW: the chain would be longer than
+ * PLAIT_CANCEL_DEPTH_MAX. ENOSPC as init.
+ */
+PLAIT_API int plait_cancel_init_child(plait_cancel_t *token, plait_cancel_t *parent, unsigned flags);
+
+/* End the token's life; nobody may be bound to it, and it may have no children. Always 0. */
 PLAIT_API int plait_cancel_fini(plait_cancel_t *token);
 
-/* Set the token for good and end the waits of all who are bound to it. Always 0. Async-signal-safe. */
+/* Set the token for good and end the waits of all who are bound to it or to a descendant. Always 0. Async-signal-safe. */
 PLAIT_API int plait_cancel_set(plait_cancel_t *token);
 
-/* Is it set? Async-signal-safe. */
+/*
+ * The same, and say why, with a number of the program's own (0, which plait_cancel_set gives, to PLAIT_CANCEL_CODE_MAX).
+ * What set it first stays. EINVAL, and nothing done: no such code. Async-signal-safe.
+ */
+PLAIT_API int plait_cancel_set_code(plait_cancel_t *token, int code);
+
+/*
+ * Have the token set at `deadline`: PLAIT_FOREVER for never, a time in the past for now. It replaces the
+ * deadline given before, also for those who wait. ECANCELED, and nothing done: the token itself is set already, or its
+ * deadline has passed. Async-signal-safe.
+ */
+PLAIT_API int plait_cancel_set_deadline(plait_cancel_t *token, plait_time_t deadline);
+
+/* Is it set, by whatever reason: a call, its deadline, an ancestor? Async-signal-safe. Reads the clock if there is a deadline. */
 PLAIT_API bool plait_cancel_is_set(const plait_cancel_t *token);
+
+/*
+ * Why is it set? Returns 0: it is not. ECANCELED: by a call, whose code is in *code_out. ETIMEDOUT: its deadline passed.
+ * *source_out: which token of the chain that was about, the nearest if several are set, so that a scope can tell its own
+ * end from that of the whole; NULL if none is. code_out and source_out may be NULL; *code_out is 0 where there is no
+ * code. The answer about one token never changes again. Async-signal-safe.
+ */
+PLAIT_API int plait_cancel_reason(const plait_cancel_t *token, int *code_out, const plait_cancel_t **source_out);
+
+/*
+ * Wait until the token is set. 0: it is; also to a caller who is bound to it. ETIMEDOUT: not by the deadline. ECANCELED: the token
+ * that the caller is bound to was set first.
+ */
+PLAIT_API int plait_cancel_wait(const plait_cancel_t *token, plait_time_t deadline);
 
 /*
  * Bind the calling thread (in a fiber: that fiber) to `token`, or to none with NULL. Returns the token bound

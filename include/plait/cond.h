@@ -34,7 +34,12 @@ PLAIT_BEGIN_DECLS
  *
  * notify wakes exactly n of those who waited when it was called (all, if they are fewer), in the order in
  * which they came; nobody who comes later can take a notification away. There are no spurious wake-ups: a
- * wait returns 0 only for a notification. Notifying is allowed with or without the lock held.
+ * wait returns 0 only for a notification. Notifying is allowed with or without the lock held. Who is notified while the lock is
+ * held sleeps on until it is released, and of many one wakes after the other: no stampede.
+ *
+ * The lock may be that of an rlock, &rlock->lock: the wait gives up all its levels, and has all of them again when it
+ * returns. As soon as the last wait has returned, the condition may be freed, even if the notify that ended it has not
+ * returned yet.
  *
  * A shared condition goes with a shared lock, a private one with either. All who wait at one time use the same lock.
  *
@@ -67,9 +72,9 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   0                notified
  *   ETIMEDOUT        not notified by the deadline (taking the lock back does not count and is not cut short)
  *   ECANCELED        the caller's cancel token was set first
- *   EOWNERDEAD       the lock's last holder died; the lock is held; a notification that came counts as taken
+ *   EOWNERDEAD       the lock's last holder died; the lock is held, at all levels; a notification that came counts as taken
  *   ENOTRECOVERABLE  the lock cannot be held any more (plait/lock.h); it is not held
- *   EPERM            the lock is not held (shared: by the caller); nothing done
+ *   EPERM            the lock is not held (shared or recursive: by the caller); nothing done
  *   EINVAL           a shared condition with a private lock; nothing done
  *   ENOSPC           the arena's table of participants is full; nothing done
  */

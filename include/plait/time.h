@@ -40,7 +40,8 @@ PLAIT_API plait_time_t plait_after(double seconds);
 
 /*
  * Sleep until the deadline, never less; other fibers of this thread run meanwhile. Returns 0 when it has
- * passed (also when it had before), ECANCELED when the caller's cancel token was set first.
+ * passed (also when it had before: then nothing is waited for, and a token does not matter), ECANCELED when the caller's
+ * cancel token was set first.
  */
 PLAIT_API int plait_sleep_until(plait_time_t deadline);
 

@@ -18,6 +18,7 @@ struct plait_arena {
     uint64_t id;                      /* const */
     enum plait__arena_kind kind;      /* const */
     int fd;                           /* const until the last handle is gone; -1: the program's own memory */
+    pid_t opener;                     /* the process that has the file open in its own right (door.c) */
     int child_fd;                     /* during a fork: the child's opening of the file; else -1 */
     dev_t device;                     /* const: of the file, as programs close what is not theirs */
     ino_t inode;                      /* const */
@@ -39,6 +40,9 @@ int plait__arena_attach_fd(int fd, plait_arena_t **arena_out);
 
 /* One handle more on an arena; dropped with plait_arena_free. */
 void plait__arena_hold(plait_arena_t *arena);
+
+/* The process ends: have no named arena open any more. Memory and handles stay as they are, for threads that go on. */
+void plait__arena_sign_off(void);
 
 /* Bookkeeping for participants: one thread more, or less; the last to leave a closed arena unmaps it. */
 void plait__arena_member_joined(struct plait_arena *arena);

@@ -98,7 +98,8 @@ struct plait__slot {
     uint32_t cond_next;   /* slot number + 1 of the next in the queue, 0: none */
     uint32_t cond_state;  /* atomic: the word that the waiter sleeps on */
     uint64_t cond_number; /* its place in the order of arrival */
-    uint32_t spare[10];
+    uint64_t cond_lock;   /* offset of the lock that it gave up, 0: not to be touched by others */
+    uint32_t spare[8];
 };
 
 _Static_assert(sizeof(struct plait__slot) == 128, "part of the layout");

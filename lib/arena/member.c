@@ -89,7 +89,10 @@ static int prepare_thread(void)
     return pthread_setspecific(at_thread_end, &memberships) ? ENOMEM : 0;
 }
 
-/* Field 22 of /proc/TID/stat: when the thread was started, in clock ticks since boot; 0: there is none, or it is dead. */
+/*
+ * Field 22 of the thread's stat: when it was started, in clock ticks since boot; 0: there is none, or it is dead. By way of
+ * the task folder, because qemu-user makes up a /proc/PID/stat for the process that asks, with another time in it.
+ */
 static uint64_t start_time_of(uint32_t tid, bool *known_out)
 {
     char path[64], text[1024];
@@ -99,7 +102,7 @@ static uint64_t start_time_of(uint32_t tid, bool *known_out)
     int fd;
 
     *known_out = false;
-    snprintf(path, sizeof path, "/proc/%u/stat", tid);
+    snprintf(path, sizeof path, "/proc/%u/task/%u/stat", tid, tid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         /* With hidepid a stranger's living thread is not there to see: only a signal finds nobody where nobody is. */

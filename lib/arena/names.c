@@ -19,23 +19,29 @@ static bool name_is_good(const char *name)
     return length > 0 && length < PLAIT__ARENA_NAME_SIZE;
 }
 
-static struct plait__name_record *record_at(struct plait__arena_header *h, uint64_t block)
+/*
+ * Find the record of that name (NULL: there is none), and one that is free, if that is asked for. A list that leads to what is
+ * no record, or that has more of them than fit into the heap, is damaged: EBADMSG.
+ */
+static int find(struct plait__arena_header *h, const char *name, struct plait__name_record **record_out,
+                struct plait__name_record **unused_out)
 {
-    if (!block || !plait__block_is_sound(h, block))
-        return NULL;
-    return plait__place_memory(h, block);
-}
+    uint64_t budget = (h->top - plait__heap_offset(h->participants)) / PLAIT__BLOCK_UNIT;
+    struct plait__name_record *r;
 
-static struct plait__name_record *find(struct plait__arena_header *h, const char *name,
-                                       struct plait__name_record **unused_out)
-{
-    for (struct plait__name_record *r = record_at(h, h->names); r; r = record_at(h, r->next)) {
-        if (r->target && strncmp(r->name, name, sizeof r->name) == 0)
-            return r;
+    *record_out = NULL;
+    for (uint64_t block = h->names; block; block = r->next) {
+        if (budget-- == 0 || block > h->top || !plait__arena_block_is_used(h, block + sizeof(struct plait__block), sizeof *r))
+            return EBADMSG;
+        r = plait__place_memory(h, block);
+        if (r->target && strncmp(r->name, name, sizeof r->name) == 0) {
+            *record_out = r;
+            return 0;
+        }
         if (!r->target && unused_out)
             *unused_out = r;
     }
-    return NULL;
+    return 0;
 }
 
 /* Fill a record; it counts from the last store on. */
@@ -52,8 +58,9 @@ static int publish(struct plait__arena_header *h, const char *name, uint64_t tar
     uint64_t offset;
     int err;
 
-    if (find(h, name, &unused))
-        return EEXIST;
+    err = find(h, name, &r, &unused);
+    if (err || r)
+        return err ? err : EEXIST;
     if (unused) {
         fill(unused, name, target);
         return 0;
@@ -93,12 +100,12 @@ int plait_arena_lookup(plait_arena_t *arena, const char *name, void **address_ou
     err = plait__arena_lock(arena->base);
     if (err)
         return err;
-    r = find(arena->base, name, NULL);
-    if (!r)
+    err = find(arena->base, name, &r, NULL);
+    if (err == 0 && !r)
         err = ENOENT;
-    else if (r->target >= arena->limit)
+    else if (err == 0 && r->target >= arena->limit)
         err = EBADMSG;
-    else
+    else if (err == 0)
         *address_out = plait__at(arena->base, r->target);
     plait__arena_unlock(arena->base);
     return err;
@@ -114,11 +121,11 @@ int plait_arena_unpublish(plait_arena_t *arena, const char *name)
     err = plait__arena_lock(arena->base);
     if (err)
         return err;
-    r = find(arena->base, name, NULL);
-    if (r)
-        store64_release(&r->target, 0);
-    else
+    err = find(arena->base, name, &r, NULL);
+    if (err == 0 && !r)
         err = ENOENT;
+    else if (err == 0)
+        store64_release(&r->target, 0);
     plait__arena_unlock(arena->base);
     return err;
 }

@@ -2,21 +2,14 @@
 /*
  * How it works
  *
- * Who has a named arena open holds a read lock on the file, an "open file description" lock (F_OFD_SETLK), which the kernel
- * takes back when the last descriptor of that opening is gone, however its processes ended. So "does anybody use it?" is
- * the question whether a write lock can be had, and needs no table, no process numbers and no time-out.
- *
- *     byte USERS    read lock: has it open.   write lock: knows that nobody else has
- *     byte DOOR     write lock: is opening or closing it; waits for its turn
- *
- * Open: through the door; USERS for writing? then nobody is here: the file is new, unfinished, or left over from processes
- * that were killed: make it afresh, and turn the lock into a read lock. If not, read lock and verify. Close: through the
- * door; if USERS can be had for writing, remove the name. The door is also the kernel's to take back.
+ * Open: through the door (door.c); is anybody here? If not, the file is new, unfinished, or left over from processes
+ * that were killed: it is made an arena, and we become a user of it. If so, become a user and verify.
  * A file whose name was removed between our open and the door is recognised by its link count, and we try again.
  *
- * A forked child would share its parent's opening, and a parent that closes would find nobody else there. So it gets one of
- * its own, which the parent makes before the fork: there is no moment at which the child has none. Memory is
- * laid out sparse up to the limit and reserved piece by piece (alloc.c).
+ * A leftover is thrown away, and a new file made: a process that ends signs off a moment before its threads stop, and they must not
+ * find the memory gone. Only where the folder does not let us remove another user's file it is made afresh in place.
+ *
+ * Memory is laid out sparse up to the limit and reserved piece by piece (alloc.c).
  */
 #include "arena/open.h"
 
@@ -31,6 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena/door.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 
@@ -43,20 +37,6 @@ enum {
     PID_BITS = 22,
     FD_BITS = 18
 };
-
-/* Bytes far beyond the end of any file. */
-#define LOCK_USERS ((off_t)1 << 62)
-#define LOCK_DOOR (LOCK_USERS + 1)
-
-static int file_lock(int fd, off_t byte, short type, bool wait)
-{
-    struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
-
-    while (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) != 0)
-        if (errno != EINTR)
-            return errno == EACCES ? EAGAIN : errno;
-    return 0;
-}
 
 static uint64_t page_round(uint64_t size)
 {
@@ -136,22 +116,13 @@ static bool may_be_as_large(uint64_t size)
     return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= size;
 }
 
-/* Another opening of the same file. */
-static int reopen(int fd)
-{
-    char path[40];
-
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    return open(path, O_RDWR | O_CLOEXEC);
-}
-
 /*
  * A mapping keeps the opening alive that it was made with, and so its file locks, also in a child: they must not be
  * those of the descriptor that we close. (Without /proc we have no choice.)
  */
 static int map(struct plait_arena *out)
 {
-    int fd = out->kind == PLAIT__ARENA_NAMED ? reopen(out->fd) : -1;
+    int fd = out->kind == PLAIT__ARENA_NAMED ? plait__door_reopen(out->fd) : -1;
     void *base = mmap(NULL, out->limit, PROT_READ | PROT_WRITE, MAP_SHARED, fd >= 0 ? fd : out->fd, 0);
     struct stat st;
 
@@ -282,8 +253,8 @@ static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
         return errno;
     if (st.st_nlink == 0)
         return EAGAIN;
-    if (file_lock(out->fd, LOCK_USERS, F_WRLCK, false) != 0) {
-        err = file_lock(out->fd, LOCK_USERS, F_RDLCK, false);
+    if (!plait__door_is_alone(out->fd)) {
+        err = plait__door_join(out->fd);
         if (err)
             return err;
         err = attach(out);
@@ -294,10 +265,10 @@ static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
         err = verify_leftover(out);
     if (err)
         return err;
-    if (opts->open == PLAIT_OPEN) {
-        shm_unlink(out->name);
+    if ((left_over || opts->open == PLAIT_OPEN) && shm_unlink(out->name) == 0)
+        return opts->open == PLAIT_OPEN ? ENOENT : EAGAIN;
+    if (opts->open == PLAIT_OPEN)
         return ENOENT;
-    }
     err = claim_file(opts, out->fd, &st);
     if (err)
         return err;
@@ -305,7 +276,7 @@ static int enter(const struct plait_arena_opts *opts, struct plait_arena *out)
     if (err)
         shm_unlink(out->name);
     else
-        err = file_lock(out->fd, LOCK_USERS, F_RDLCK, false);
+        err = plait__door_join(out->fd);
     return err;
 }
 
@@ -362,12 +333,12 @@ int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *o
         err = open_file(opts, out);
         if (err)
             break;
-        err = file_lock(out->fd, LOCK_DOOR, F_WRLCK, true);
+        err = plait__door_enter(out->fd);
         if (err == 0)
             err = enter(opts, out);
         if (err == 0)
-            err = file_lock(out->fd, LOCK_DOOR, F_UNLCK, false);
-        if (err)
+            plait__door_close(out->fd);
+        else
             close_quietly(out);
     } while (err == EAGAIN);
     if (err) {
@@ -436,23 +407,6 @@ void plait__open_drop(struct plait_arena *a)
     a->name = NULL;
 }
 
-void plait__open_leave(struct plait_arena *a)
-{
-    struct stat st;
-
-    if (!plait__open_is_ours(a))
-        a->fd = -1;
-    if (a->kind == PLAIT__ARENA_NAMED && a->fd >= 0 && file_lock(a->fd, LOCK_DOOR, F_WRLCK, true) == 0 &&
-        file_lock(a->fd, LOCK_USERS, F_WRLCK, false) == 0 && fstat(a->fd, &st) == 0 && st.st_nlink > 0)
-        shm_unlink(a->name);
-    if (a->fd >= 0) { /* by name: somebody forked without handlers may share the opening for another moment */
-        file_lock(a->fd, LOCK_USERS, F_UNLCK, false);
-        file_lock(a->fd, LOCK_DOOR, F_UNLCK, false);
-        close(a->fd);
-    }
-    a->fd = -1;
-}
-
 void plait__open_unmap(struct plait_arena *a)
 {
     if (a->base && a->kind != PLAIT__ARENA_OWN_MEMORY)
@@ -467,24 +421,4 @@ bool plait__open_is_ours(const struct plait_arena *a)
     struct stat st;
 
     return a->fd >= 0 && fstat(a->fd, &st) == 0 && st.st_dev == a->device && st.st_ino == a->inode;
-}
-
-void plait__open_before_fork(struct plait_arena *a)
-{
-    a->child_fd = -1;
-    if (a->kind != PLAIT__ARENA_NAMED || !plait__open_is_ours(a))
-        return;
-    a->child_fd = reopen(a->fd);
-    if (a->child_fd >= 0)
-        file_lock(a->child_fd, LOCK_USERS, F_RDLCK, false);
-}
-
-void plait__open_after_fork(struct plait_arena *a, bool in_child)
-{
-    if (a->child_fd < 0)
-        return;
-    if (in_child)
-        dup3(a->child_fd, a->fd, O_CLOEXEC);
-    close(a->child_fd);
-    a->child_fd = -1;
 }

@@ -7,7 +7,8 @@
 
 #include "arena/arena.h"
 
-/* Make or open what `opts` asks for, mapped and verified; the caller owns what comes out. Errors as plait_arena_new. */
+/* Make or open what `opts` asks for, mapped and verified; the caller owns what comes out. Errors as plait_arena_new, and
+ * EBUSY: somebody else is opening or closing it, or making it; come again. */
 int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *out);
 int plait__open_anonymous(const struct plait_arena_opts *opts, struct plait_arena *out);
 int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *out);
@@ -25,17 +26,10 @@ bool plait__open_is_ours(const struct plait_arena *arena);
 /* Drop a second opening of what this process has open already. */
 void plait__open_drop(struct plait_arena *arena);
 
-/* Stop using the file; the name goes too if nobody else has it open. The mapping stays. */
-void plait__open_leave(struct plait_arena *arena);
-
 /* Take the mapping away (the program's own memory stays), and the name's copy. */
 void plait__open_unmap(struct plait_arena *arena);
 
 /* Where the maker of an anonymous arena keeps its descriptor; false: that is not in the number. */
 bool plait__arena_id_maker(uint64_t id, pid_t *pid_out, int *fd_out);
-
-/* Around a fork: an opening of the file for the child, which says "in use" in its own right. */
-void plait__open_before_fork(struct plait_arena *arena);
-void plait__open_after_fork(struct plait_arena *arena, bool in_child);
 
 #endif

@@ -22,4 +22,7 @@ static inline uint32_t plait__fork_epoch(void)
 /* The epoch, made known if it is not: never 0 nor PLAIT__EPOCH_NONE. Async-signal-safe. */
 uint32_t plait__fork_epoch_renew(void);
 
+/* To be called in a child of raw clone, in case that the kernel does not wipe. */
+void plait__fork_epoch_forget(void);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include <plait/cancel.h>
 
+#include "arena/arena.h"
 #include "exec/descriptors.h"
 #include "exec/finish.h"
 #include "exec/nursery_wire.h"
@@ -27,7 +28,7 @@
  * dispositions and an empty mask.
  *
  * A target runs with its argument where the payload is mapped. When it has returned, its process waits for what it
- * started itself, as exit() would, flushes its streams and ends by _exit: exit handlers that the program
+ * started itself, as exit() would, flushes its streams, has no named arenas open any more, and ends by _exit: exit handlers that the program
  * registered are the program's.
  */
 
@@ -146,6 +147,7 @@ static _Noreturn void run_target(const struct plait__payload *payload)
     plait__threads_finish();
     plait__processes_finish();
     fflush(NULL);
+    plait__arena_sign_off();
     _exit(code & 0xff);
 }
 

@@ -22,6 +22,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/fork_epoch.h"
 #include "exec/descriptors.h"
 #include "exec/nursery_wire.h"
 #include "wait/point.h"
@@ -32,7 +33,8 @@
  * The nursery is made by a raw clone with exit signal 0: a child like fork's, but its end sends no SIGCHLD, and
  * waitpid(-1) does not see it, as that would take __WALL. Not even a subreaper or the init of a container gets to
  * see it while the program lives. It cannot be reaped by mistake, so its number stays its own, and
- * waitpid(pid, __WALL | WNOHANG) tells at any time whether it lives.
+ * waitpid(pid, __WALL | WNOHANG) tells at any time whether it lives. (qemu-user knows no such children: there it is an ordinary
+ * one, whose end does send SIGCHLD.)
  *
  * Raw clone runs no fork handlers. The nursery does next to nothing itself, and has its children by a real fork, which
  * sets right what libc caches (the TID, the robust list, locks of streams). What fork cannot set right is a lock
@@ -117,7 +119,10 @@ static pid_t clone_nursery(struct plait__page *page, const int sockets[2], bool 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+    if (pid < 0 && errno == EINVAL)
+        pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
     if (pid == 0) {
+        plait__fork_epoch_forget();
         current = NULL;
         pthread_mutex_unlock(&lock); /* held by the caller, of whom this is the copy */
         plait__nursery_main(page, sockets[1], threads);

@@ -3,13 +3,30 @@
  * How it works (private; the shared one is in cond_shared.c)
  *
  * Waiters stand in a doubly linked list, in order of arrival, each with a record in its own stack frame and a word of its
- * own to sleep on. `guard` guards the list. notify unlinks the first n, marks each and wakes its word. So notify(n) wakes
- * exactly n of those that had come before it, first come first served, and there are no spurious wake-ups.
+ * own to sleep on. `guard` guards the list. notify unlinks the first n and marks each. So notify(n) ends exactly n waits
+ * of those that had come before it, first come first served, and there are no spurious wake-ups.
+ *
+ *     word     WAITING  ->  NOTIFIED: notified, and woken
+ *                       ->  MOVED: notified, and moved to the word of the user's lock
+ *
+ * A single one is woken if the lock is free. If it is held, as by a notifier that notifies under it, who is woken would only
+ * wake to sleep again, and of several only one at a time could hold it. So the kernel moves them from their own words to
+ * the lock's, among those who sleep for it, and each is woken by a release: one wake-up, one switch of context for each. A
+ * fiber does not sleep in the kernel, and is woken. So is who goes with a shared lock, as the two words are of
+ * different kinds to the kernel.
  *
  * No notification is lost: a waiter enters the list before it releases the user's lock; who changes the predicate
  * under that lock afterwards finds it there. It sleeps while its word is WAITING, and the mark changes the word.
  * A waiter whose time is up takes the guard and looks: marked meanwhile, it has been notified and says so; else it
- * unlinks itself. After the mark the notifier uses the word's address only, as the record may be gone.
+ * unlinks itself.
+ *
+ * No moved one sleeps for ever: after the last has been moved, the notifier looks at the lock (sync/held.h). Held: the
+ * word says now that somebody sleeps, and the release wakes the first. Free: the notifier wakes it. Each takes the lock as
+ * one who has slept for it, so the word says on that others do; this goes also for who was marked MOVED and was not
+ * asleep, or has been woken by its deadline.
+ *
+ * After its sleep a waiter takes the guard once in any case. So it does not return before the notifier is through with
+ * the record, the lock and the condition, and may then free them all.
  *
  * E1: the mark releases, the waiter's look acquires. (The user's lock orders the user's data.)
  */
@@ -21,15 +38,17 @@
 
 #include "base/atomic.h"
 #include "sync/cond_shared.h"
-#include "wait/membership.h"
+#include "wait/futex.h"
+#include "wait/hook.h"
 #include "wait/robust.h"
 
-enum { WAITING, NOTIFIED };
+enum { WAITING, NOTIFIED, MOVED };
 
 struct waiter {
     struct waiter *prev, *next; /* guarded by guard */
-    uint64_t number;            /* guarded by guard: which arrival */
-    uint32_t word;              /* atomic: WAITING, then NOTIFIED (E1) */
+    struct plait__held held;    /* const: the user's lock */
+    bool may_move;              /* const */
+    uint32_t word;              /* atomic: WAITING, then NOTIFIED or MOVED (E1) */
 };
 
 static struct waiter *first(plait_cond_t *cond) { return (struct waiter *)(uintptr_t)cond->head; }
@@ -39,7 +58,7 @@ static void set_last(plait_cond_t *cond, struct waiter *w) { cond->tail = (uintp
 
 static void append(plait_cond_t *cond, struct waiter *w)
 {
-    w->number = cond->arrivals++;
+    cond->arrivals++;
     w->next = NULL;
     w->prev = last(cond);
     if (w->prev)
@@ -77,7 +96,7 @@ static void unguard(plait_cond_t *cond)
 
 int plait_cond_init(plait_cond_t *cond, unsigned flags)
 {
-    int err = plait_lock_init(&cond->guard, flags);
+    int err = flags & ~(unsigned)PLAIT_SHARED ? EINVAL : plait_lock_init(&cond->guard, flags);
 
     if (err)
         return err;
@@ -95,69 +114,82 @@ int plait_cond_fini(plait_cond_t *cond)
     return cond->head ? EBUSY : 0;
 }
 
-/* Take the user's lock back after a wait that ended with `err`: not cut short, and its own news come first. */
-static int retake(plait_lock_t *lock, int err)
+static int wait_private(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
 {
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-    int lock_err = plait_lock_acquire(lock, PLAIT_FOREVER);
+    struct waiter self = { .held = *held, .word = WAITING };
+    int err, lock_err;
 
-    plait_cancel_bind(token);
-    return lock_err ? lock_err : err;
-}
-
-static int wait_private(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
-{
-    struct waiter self = { .word = WAITING };
-    int err;
-
+    self.may_move = !plait__lock_is_owned(held->lock->mode) && !plait__wait_is_hooked();
     guard(cond);
     append(cond, &self);
     unguard(cond);
-    plait_lock_release(lock);
+    plait__held_give(held);
     do
         err = plait_wait(&self.word, WAITING, 0, deadline);
     while (err == 0 && load_acquire(&self.word) == WAITING); /* E1 */
-    if (err) {
-        guard(cond);
-        if (load_relaxed(&self.word) == WAITING)
-            take_out(cond, &self);
-        else
-            err = 0;
-        unguard(cond);
-    }
-    return retake(lock, err);
+    guard(cond);
+    if (load_relaxed(&self.word) == WAITING)
+        take_out(cond, &self);
+    else
+        err = 0;
+    unguard(cond);
+    lock_err = plait__held_take(held, load_relaxed(&self.word) == MOVED);
+    return lock_err ? lock_err : err;
+}
+
+static void wake(struct waiter *w)
+{
+    store_release(&w->word, NOTIFIED); /* E1 */
+    plait_wake(&w->word, 1, 0);
+}
+
+static void move(struct waiter *w)
+{
+    store_release(&w->word, MOVED); /* E1 */
+    if (plait__futex_move(&w->word, MOVED, plait__held_word(&w->held), false) < 0)
+        plait__futex_wake(&w->word, 1, false); /* a kernel that cannot: all wake, and take turns */
 }
 
 static int notify_private(plait_cond_t *cond, unsigned count)
 {
-    uint64_t arrivals = 0;
+    struct waiter *w, *moved = NULL;
+    bool move_them;
 
-    for (unsigned i = 0; i < count; i++) {
-        struct waiter *w;
+    if (count == 0)
+        return 0;
+    guard(cond);
+    w = first(cond);
+    move_them = w && ((count > 1 && w->next) || plait__held_is_locked(&w->held));
+    for (; w && count; count--) {
+        struct waiter *next = w->next;
 
-        guard(cond);
-        if (i == 0)
-            arrivals = cond->arrivals; /* who comes from now on is not meant */
-        w = first(cond);
-        if (!w || w->number >= arrivals) {
-            unguard(cond);
-            break;
-        }
         take_out(cond, w);
-        store_release(&w->word, NOTIFIED); /* E1; from here on w may be gone */
-        unguard(cond);
-        plait_wake(&w->word, 1, 0);
+        if (move_them && w->may_move) {
+            move(w);
+            moved = w;
+        } else {
+            wake(w);
+        }
+        w = next;
     }
+    if (moved)
+        plait__held_adopt(&moved->held);
+    unguard(cond);
     return 0;
 }
 
 int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
 {
-    if (cond->mode & PLAIT_SHARED)
-        return plait__cond_shared_wait(cond, lock, deadline);
-    if (plait__lock_is_owned(lock->mode) ? !plait__robust_is_mine(lock) : !plait_lock_is_locked(lock))
-        return EPERM;
-    return wait_private(cond, lock, deadline);
+    struct plait__held held;
+    int err;
+
+    if ((cond->mode & PLAIT_SHARED) && !(lock->mode & PLAIT_SHARED))
+        return EINVAL;
+    err = plait__held_look(lock, &held);
+    if (err)
+        return err;
+    return cond->mode & PLAIT_SHARED ? plait__cond_shared_wait(cond, &held, deadline)
+                                     : wait_private(cond, &held, deadline);
 }
 
 int plait_cond_wait_for(plait_cond_t *cond, plait_lock_t *lock, bool (*predicate)(void *arg), void *arg,

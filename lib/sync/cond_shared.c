@@ -8,10 +8,14 @@
  * is in the slots, from which repair() makes them anew when a holder of the guard has died. No lock is held while
  * waiting but the one that the user gets back.
  *
- *     cond_state    WAITING  ->  NOTIFIED (by a notifier)  ->  out of the chain (by the waiter itself)
+ *     cond_state    WAITING  ->  NOTIFIED or MOVED (by a notifier)  ->  out of the chain (by the waiter itself)
+ *
+ * NOTIFIED and MOVED mean the same but for where the waiter sleeps, as in cond.c: of several, each is moved to the lock's word
+ * and woken by a release. A notifier that dies between the move and its look at the lock leaves them asleep until their
+ * slice of time is over, as if it had died before a wake.
  *
  * A waiter leaves the chain only when it holds the user's lock again. So if it is killed before that, its slot still
- * says NOTIFIED, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
+ * says that it is notified, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
  * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
  * the user's lock, and the next is told so. Slots of dead waiters that were not notified are just taken out.
  *
@@ -24,14 +28,22 @@
 #include "sync/cond_shared.h"
 
 #include <errno.h>
-#include <limits.h>
+
+#include <plait/cancel.h>
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "wait/futex.h"
+#include "wait/hook.h"
 #include "wait/robust.h"
 #include "wait/waiting.h"
 
-enum { IDLE, WAITING, NOTIFIED };
+enum { IDLE, WAITING, NOTIFIED, MOVED };
+
+static bool is_notified(const struct plait__slot *slot)
+{
+    return load_relaxed(&slot->cond_state) >= NOTIFIED;
+}
 
 static struct plait__arena_header *header_of(plait_cond_t *cond)
 {
@@ -89,7 +101,7 @@ static void unchain(plait_cond_t *cond, uint32_t before, struct plait__slot *slo
         cond->head = slot->cond_next;
     if (slot->cond_next == 0)
         cond->tail = before;
-    if (slot->cond_state == NOTIFIED)
+    if (is_notified(slot))
         count_notified(cond, cond->notified - 1);
     slot->cond_state = IDLE;
     store64_release(&slot->cond, 0);
@@ -113,7 +125,7 @@ static void repair(plait_cond_t *cond)
             continue;
         }
         chain(cond, slot);
-        if (slot->cond_state == NOTIFIED)
+        if (is_notified(slot))
             count_notified(cond, cond->notified + 1);
         if (slot->cond_number >= cond->arrivals)
             cond->arrivals = slot->cond_number + 1;
@@ -138,24 +150,56 @@ static void unguard(plait_cond_t *cond)
     plait_lock_release(&cond->guard);
 }
 
-/* Mark the first `count` who are WAITING, alive, and came before arrival number `arrivals`. */
-static void mark(plait_cond_t *cond, unsigned count, uint64_t arrivals)
+static void wake(struct plait__slot *slot)
 {
-    for (uint32_t n = (uint32_t)cond->head; n && count; n = slot_of(cond, n)->cond_next) {
-        struct plait__slot *slot = slot_of(cond, n);
-
-        if (slot->cond_number >= arrivals)
-            break;
-        if (slot->cond_state != WAITING)
-            continue;
-        count_notified(cond, cond->notified + 1);
-        store_release(&slot->cond_state, NOTIFIED); /* E1 */
-        plait_wake(&slot->cond_state, 1, PLAIT_SHARED);
-        count--;
-    }
+    store_release(&slot->cond_state, NOTIFIED); /* E1 */
+    plait_wake(&slot->cond_state, 1, PLAIT_SHARED);
 }
 
-static void bury_if(plait_cond_t *cond, uint32_t state)
+static plait_lock_t *lock_of(plait_cond_t *cond, const struct plait__slot *slot)
+{
+    return plait__at(header_of(cond), slot->cond_lock);
+}
+
+static void move(plait_cond_t *cond, struct plait__slot *slot)
+{
+    store_release(&slot->cond_state, MOVED); /* E1 */
+    if (plait__futex_move(&slot->cond_state, MOVED, plait__robust_word(lock_of(cond, slot)), true) < 0)
+        plait__futex_wake(&slot->cond_state, 1, true);
+}
+
+/* The next who waits and is not notified, from number `n` on (0: none); the dead among them are taken for living. */
+static struct plait__slot *next_waiting(plait_cond_t *cond, uint32_t n)
+{
+    for (; n; n = slot_of(cond, n)->cond_next)
+        if (slot_of(cond, n)->cond_state == WAITING)
+            return slot_of(cond, n);
+    return NULL;
+}
+
+/* Notify the first `count` who wait. */
+static void mark(plait_cond_t *cond, unsigned count)
+{
+    struct plait__slot *slot = next_waiting(cond, (uint32_t)cond->head), *moved = NULL;
+    bool several = count > 1 && slot && next_waiting(cond, slot->cond_next);
+    bool held = slot && slot->cond_lock && plait__robust_is_locked(lock_of(cond, slot));
+
+    for (; slot && count; count--) {
+        count_notified(cond, cond->notified + 1);
+        if ((several || held) && slot->cond_lock) {
+            move(cond, slot);
+            moved = slot;
+        } else {
+            wake(slot);
+        }
+        slot = next_waiting(cond, slot->cond_next);
+    }
+    if (moved)
+        plait__robust_adopt(lock_of(cond, moved));
+}
+
+/* Take those of the dead who are notified, or are not, out of the chain. */
+static void bury_if(plait_cond_t *cond, bool notified)
 {
     uint32_t before = 0;
 
@@ -163,9 +207,9 @@ static void bury_if(plait_cond_t *cond, uint32_t state)
         struct plait__slot *slot = slot_of(cond, n);
         uint32_t next = slot->cond_next;
 
-        if (slot->cond_state == state && plait__slot_is_dead(slot)) {
-            if (state == NOTIFIED) /* first give, then take: killed in between, one wakes too many, not too few */
-                mark(cond, 1, UINT64_MAX);
+        if (is_notified(slot) == notified && plait__slot_is_dead(slot)) {
+            if (notified) /* first give, then take: killed in between, one wakes too many, not too few */
+                mark(cond, 1);
             unchain(cond, before, slot);
         } else {
             before = n;
@@ -177,9 +221,9 @@ static void bury_if(plait_cond_t *cond, uint32_t state)
 /* Take the dead out of the chain, and give the notifications that they had not used to the next. */
 static void bury(plait_cond_t *cond)
 {
-    bury_if(cond, WAITING);
+    bury_if(cond, false);
     if (cond->notified)
-        bury_if(cond, NOTIFIED);
+        bury_if(cond, true);
 }
 
 /* Leave the chain; the caller holds the guard. */
@@ -201,7 +245,7 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, pl
     for (;;) {
         int err = plait__wait_sliced(&self->cond_state, WAITING, PLAIT_SHARED, deadline, &slice);
 
-        if (load_acquire(&self->cond_state) == NOTIFIED) /* E1 */
+        if (load_acquire(&self->cond_state) != WAITING) /* E1 */
             return 0;
         if (err)
             return err;
@@ -212,16 +256,20 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, pl
     }
 }
 
-int plait__cond_shared_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
+/* What a notifier may touch: only a lock in the same arena, whose place it can know, and only for a sleeper in the kernel; nor
+ * does the kernel move sleepers to a word with priority inheritance. */
+static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
+{
+    bool near = plait__arena_header_of(lock, lock->arena_offset) == header_of(cond);
+
+    return near && !plait__wait_is_hooked() && !(lock->mode & PLAIT_PRIO_INHERIT) ? lock->arena_offset : 0;
+}
+
+int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
 {
     struct plait__slot *self;
-    plait_cancel_t *token;
     int err, lock_err;
 
-    if (!(lock->mode & PLAIT_SHARED))
-        return EINVAL;
-    if (!plait__robust_is_mine(lock))
-        return EPERM;
     err = plait__member(header_of(cond), &self);
     if (err)
         return err;
@@ -230,22 +278,21 @@ int plait__cond_shared_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t
         return err;
     self->cond_state = WAITING;
     self->cond_number = cond->arrivals++;
+    self->cond_lock = offset_to_move_to(cond, held->lock);
     store64_release(&self->cond, offset_of(cond)); /* E2 */
     chain(cond, self);
     unguard(cond);
 
-    plait_lock_release(lock);
+    plait__held_give(held);
     err = sleep_until_notified(cond, self, deadline);
     if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
-        if (self->cond_state == NOTIFIED)
+        if (is_notified(self))
             err = 0;
         else
             leave(cond, self);
         unguard(cond);
     }
-    token = plait_cancel_bind(NULL);
-    lock_err = plait_lock_acquire(lock, PLAIT_FOREVER);
-    plait_cancel_bind(token);
+    lock_err = plait__held_take(held, load_relaxed(&self->cond_state) == MOVED);
     if (self->cond && guard(cond) == 0) {
         leave(cond, self);
         unguard(cond);
@@ -263,7 +310,7 @@ int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
     if (err)
         return err;
     bury(cond);
-    mark(cond, count, cond->arrivals);
+    mark(cond, count);
     unguard(cond);
     return 0;
 }

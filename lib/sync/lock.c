@@ -45,6 +45,7 @@
 #include "arena/member.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
@@ -140,11 +141,11 @@ static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
 }
 
 /* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
-static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
+static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
 {
     plait_time_t starves_at = plait_now() + PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
-    bool slept = false, starving = false, abandoned = false;
+    bool starving = false, abandoned = false;
     int err = 0;
 
     for (;;) {
@@ -167,6 +168,23 @@ static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline)
     }
 }
 
+int plait__lock_acquire_moved(plait_lock_t *lock)
+{
+    return sleep_for_it(lock, PLAIT_FOREVER, true);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__lock_adopt(plait_lock_t *lock)
+{
+    uint32_t v = load_seqcst(&lock->state);
+
+    while (v == HELD)
+        if (cas_relaxed(&lock->state, &v, WANTED))
+            return;
+    if (v == FREE)
+        plait_wake(&lock->state, 1, 0);
+}
+
 static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t v = load_relaxed(&lock->state);
@@ -174,7 +192,7 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
     if (take(lock, &v, FREE, HELD))
         return 0;
     if (deadline > PLAIT_NOW)
-        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline);
+        return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline, false);
     if (take(lock, &v, HANDED, OWED)) /* who starves will take that back */
         return 0;
     return plait_wait(&lock->state, v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;

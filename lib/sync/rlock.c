@@ -31,6 +31,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/held.h"
 #include "wait/caller.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -53,7 +54,7 @@ static bool is_by(uintptr_t v, void *caller)
 }
 
 /* The half of the holder's word that has WANTED. */
-static const uint32_t *word_of(const plait_rlock_t *rlock)
+const uint32_t *plait__rlock_word(const plait_rlock_t *rlock)
 {
     return (const uint32_t *)(const void *)&rlock->lock.prev + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
@@ -173,9 +174,25 @@ static int sleep_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
             continue;
         if (err)
             return err;
-        err = plait_wait(word_of(rlock), (uint32_t)(v | WANTED), 0, deadline);
+        err = plait_wait(plait__rlock_word(rlock), (uint32_t)(v | WANTED), 0, deadline);
         v = look(rlock);
     }
+}
+
+int plait__rlock_acquire_moved(plait_rlock_t *rlock)
+{
+    return sleep_for_it(rlock, plait__caller(), PLAIT_FOREVER);
+}
+
+/* The kernel has moved them before we look: a release that we do not see finds them. */
+void plait__rlock_adopt(plait_rlock_t *rlock)
+{
+    uintptr_t v = (uintptr_t)loadptr_seqcst(&rlock->lock.prev);
+
+    while (v != 0)
+        if ((v & WANTED) || make_wanted(rlock, &v))
+            return;
+    plait_wake(plait__rlock_word(rlock), 1, 0);
 }
 
 static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
@@ -188,7 +205,7 @@ static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
     if (is_by(v, self))
         return go_deeper(rlock);
     if (deadline <= PLAIT_NOW)
-        return plait_wait(word_of(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
+        return plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
     return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, self, deadline);
 }
 
@@ -199,7 +216,7 @@ static int release_private(plait_rlock_t *rlock)
     if (go_up(rlock))
         return 0;
     if ((uintptr_t)exchangeptr_release(&rlock->lock.prev, NULL) & WANTED) /* E1 */
-        plait_wake(word_of(rlock), 1, 0);
+        plait_wake(plait__rlock_word(rlock), 1, 0);
     return 0;
 }
 

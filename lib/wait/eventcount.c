@@ -12,8 +12,12 @@ enum { SLEEPERS = 1, ROUND = 2 };
 
 uint32_t plait__eventcount_prepare(struct plait__eventcount *ec)
 {
+    uint32_t prepared;
+
     add_seqcst(&ec->sleepers, 1);
-    return __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS; /* E1 */
+    prepared = __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS;
+    barrier_after_rmw(); /* E1: the caller's look may be a weaker one */
+    return prepared;
 }
 
 void plait__eventcount_cancel(struct plait__eventcount *ec)
@@ -34,7 +38,8 @@ bool plait__eventcount_done(struct plait__eventcount *ec)
 {
     if (load_seqcst(&ec->sleepers) == 0)
         return false;
-    __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST); /* E1 */
+    __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST);
+    barrier_after_rmw(); /* E1 */
     return true;
 }
 

@@ -15,6 +15,7 @@
 
 enum {
     OP_WAKE = 1,
+    OP_CMP_REQUEUE = 4,
     OP_WAIT_BITSET = 9,
     OP_PRIVATE = 128,
     WAITV_SIZE_U32 = 2,
@@ -69,6 +70,14 @@ int plait__futex_wake(const uint32_t *word, unsigned count, bool shared)
         woken = -errno;
     errno = saved;
     return (int)woken;
+}
+
+int plait__futex_move(const uint32_t *word, uint32_t expected, const uint32_t *other, bool shared)
+{
+    int op = OP_CMP_REQUEUE | (shared ? 0 : OP_PRIVATE);
+    long moved = syscall(SYS_futex, word, op, 0, 1ul, other, expected); /* wake none, move one */
+
+    return moved < 0 ? -errno : (int)moved;
 }
 
 int plait__futex_wait_many(const struct plait_wait_word *words, size_t count, plait_time_t deadline,

@@ -126,7 +126,8 @@ unsigned plait__parked_wake(const uint32_t *word, unsigned count)
     struct bucket *b = bucket_of(word);
     unsigned woken = 0;
 
-    add_seqcst(&b->readers, 1); /* E2 */
+    add_seqcst(&b->readers, 1);
+    barrier_after_rmw(); /* E1, E2: the waker's store of the word, and the walk's acquires, are no part of the order of seq_cst */
     for (struct plait__parked_node *n = loadptr_seqcst(&b->first); n && woken < count; n = loadptr_acquire(&n->next)) {
         struct plait__parking *parking = n->parking;
         uint32_t state = PLAIT__PARKED;

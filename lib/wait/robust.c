@@ -46,7 +46,8 @@
  *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
- * it has marks the word as the kernel would.
+ * it has marks the word as the kernel would. The thread keeps its locks in a list all the same, one of its own, so that it
+ * is known what it holds.
  *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
@@ -99,10 +100,14 @@ struct self {
     uint32_t tid;
     uint32_t held;     /* shared locks that this thread holds */
     uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
-    struct head *head; /* NULL: this thread has no list */
+    bool is_watched;   /* the kernel knows the list */
+    struct head *head; /* NULL: not looked for yet */
 };
 
 static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
+
+/* What stands in for the list where libc has registered none. */
+static PLAIT_TLS struct head unwatched = { .offset = LAYOUT_GLIBC };
 
 static struct head *registered_list(void)
 {
@@ -164,7 +169,13 @@ static __attribute__((noinline)) void fill_self(void)
         make_libc_register();
         self.head = registered_list();
     }
-    self.word_at = self.head && self.head->offset == LAYOUT_MUSL;
+    self.is_watched = self.head != NULL;
+    if (!self.head) {
+        self.head = &unwatched;
+        if (!unwatched.first)
+            unwatched.first = &unwatched.first;
+    }
+    self.word_at = self.head->offset == LAYOUT_MUSL;
 }
 
 static inline struct self *me(void)
@@ -176,17 +187,17 @@ static inline struct self *me(void)
 
 bool plait__robust_pi_works(void)
 {
-    return me()->head && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
+    return me()->is_watched && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
 }
 
 bool plait__robust_list_works(void)
 {
-    return me()->head != NULL;
+    return me()->is_watched;
 }
 
 int32_t plait__robust_layout(void)
 {
-    return me()->head ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
+    return me()->is_watched ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
 }
 
 uint32_t plait__robust_tid(void)
@@ -267,28 +278,22 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
 /* Enter the lock, whose word holds our TID now. */
 static inline void own(struct self *s, plait_lock_t *lock)
 {
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        link_entry(s->head, lock);
+    link_entry(s->head, lock);
 }
 
 static inline void *announce(struct self *s, plait_lock_t *lock)
 {
-    void *saved = NULL;
+    void *saved = s->head->pending;
 
-    if (s->head) {
-        saved = s->head->pending;
-        s->head->pending = entry_of(lock);
-        compiler_barrier();
-    }
+    s->head->pending = entry_of(lock);
+    compiler_barrier();
     return saved;
 }
 
 static inline void unannounce(struct self *s, void *saved)
 {
-    if (s->head) {
-        compiler_barrier();
-        s->head->pending = saved;
-    }
+    compiler_barrier();
+    s->head->pending = saved;
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -353,18 +358,22 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
         be_served(lock); /* it was killed, or stopped */
 }
 
-/* *starving: the caller has told so, and must be_served. */
-static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, bool *starving)
+/* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
+ * be_served. */
+static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
+                   bool *starving)
 {
     plait_time_t starves_at = PLAIT_FOREVER;
     uint32_t *word = word_of(lock, s);
     uint32_t tid = s->tid;
-    uint32_t waiters = 0; /* what we must leave set: after a sleep we cannot know who else sleeps */
     plait_time_t slice = 0;
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
+    struct plait__spin spin;
     bool spun = false;
     int err = 0;
 
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
+        return EDEADLK;
+    spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
 
@@ -383,8 +392,6 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
             __tsan_acquire(&deaths);
             return EOWNERDEAD;
         }
-        if ((v & FUTEX_TID_MASK) == tid && is_deadlock(lock))
-            return EDEADLK;
         if (!spun && !plait__spin_pause(&spin))
             spun = true;
         if (!spun)
@@ -409,7 +416,7 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
     }
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline)
+static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     bool starving = false;
     int err;
@@ -420,7 +427,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
             __tsan_acquire(&deaths);
         return err;
     }
-    err = contend(s, saved, lock, deadline, &starving);
+    err = contend(s, saved, lock, deadline, waiters, &starving);
     if (starving)
         be_served(lock);
     return err;
@@ -442,9 +449,9 @@ static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 
 /* The rest of an acquire that is announced and did not find the word free. */
 static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved)
+                                                       void *saved, uint32_t waiters)
 {
-    int err = acquire_contended(s, &saved, lock, deadline);
+    int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
         own(s, lock);
@@ -455,7 +462,7 @@ static __attribute__((noinline)) int acquire_announced(struct self *s, plait_loc
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
-static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline)
+static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
     struct self *s = me();
 
@@ -463,14 +470,13 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
         return EOVERFLOW;
     if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
         let_pass(lock, deadline);
-    return acquire_announced(s, lock, deadline, announce(s, lock));
+    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
 
-/* Is this a thread with a list, known since the last fork, and a lock that belongs in it? */
+/* Is what stands in *s known since the last fork, and the lock not one that the kernel hands over? */
 static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(s->epoch == plait__fork_epoch() && s->head &&
-                                !(lock->mode & (PLAIT__LOCK_NO_LIST | PLAIT_PRIO_INHERIT)), 1);
+    return __builtin_expect(s->epoch == plait__fork_epoch() && !(lock->mode & PLAIT_PRIO_INHERIT), 1);
 }
 
 /* A free lock: nothing is called here, so that no registers need saving. */
@@ -482,12 +488,12 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     void *saved;
 
     if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
-        return acquire_anyhow(lock, deadline);
+        return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
-        return acquire_announced(s, lock, deadline, saved);
+        return acquire_announced(s, lock, deadline, saved, 0);
     link_entry(head, lock);
     s->held++;
     compiler_barrier();
@@ -517,8 +523,7 @@ static int give(struct self *s, plait_lock_t *lock)
     store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
     saved = announce(s, lock);
     s->held--;
-    if (s->head && !(lock->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, lock);
+    unlink_entry(s->head, lock);
     compiler_barrier();
     if (lock->mode & PLAIT_PRIO_INHERIT)
         v = plait__pi_release(word, s->tid);
@@ -559,6 +564,21 @@ int plait__robust_release(plait_lock_t *lock)
     compiler_barrier();
     head->pending = saved;
     return 0;
+}
+
+const uint32_t *plait__robust_word(const plait_lock_t *lock)
+{
+    return word_of(lock, me());
+}
+
+void plait__robust_adopt(plait_lock_t *lock)
+{
+    pass_wake_on(word_of(lock, me()));
+}
+
+int plait__robust_acquire_moved(plait_lock_t *lock)
+{
+    return acquire_anyhow(lock, PLAIT_FOREVER, FUTEX_WAITERS);
 }
 
 int plait__robust_consistent(plait_lock_t *lock)
@@ -621,8 +641,7 @@ void plait__robust_disown(plait_lock_t *life)
     struct self *s = me();
     void *saved = announce(s, life);
 
-    if (s->head && !(life->mode & PLAIT__LOCK_NO_LIST))
-        unlink_entry(s->head, life);
+    unlink_entry(s->head, life);
     compiler_barrier();
     exchange_release(word_of(life, s), FUTEX_OWNER_DIED);
     unannounce(s, saved);
@@ -647,8 +666,6 @@ bool plait__robust_holds_within(const void *start, uint64_t size)
     struct head *head = me()->head;
     unsigned seen = 0;
 
-    if (!head)
-        return false;
     for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
         uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
 

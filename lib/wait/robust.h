@@ -61,6 +61,14 @@ bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
 
 /*
+ * For sleepers that were moved to the lock's own (sync/held.h): where these sleep; to say that somebody sleeps there, or to
+ * wake one if the lock is free; and to acquire it as one of them.
+ */
+const uint32_t *plait__robust_word(const plait_lock_t *lock);
+void plait__robust_adopt(plait_lock_t *lock);
+int plait__robust_acquire_moved(plait_lock_t *lock);
+
+/*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.
  * claim: 0, the caller's thread owns it now (free, or its owner had died: *was_dead_out); EBUSY: somebody lives.
  * resign: the owner gives it up. Life words do not count among the locks that a thread may hold.

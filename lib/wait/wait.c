@@ -3,10 +3,10 @@
  * How it works
  *
  * plait_wait is the kernel's futex wait with an absolute deadline, in a loop that hides signals. If the caller is
- * bound to a cancel token, the token's word is waited on together with the caller's (futex_waitv): the kernel sleeps only
- * while both are as expected, so neither a wake nor a cancel can fall between the look and the sleep, and
- * a canceller needs to know nobody: it sets the word and wakes it. If the thread has a hook (it runs fibers),
- * the same words go to the hook.
+ * bound to a cancel token, the words of its chain (cancel.c) are waited on together with the caller's (futex_waitv): the kernel
+ * sleeps only while all are as expected, so neither a wake nor a cancel can fall between the look and the sleep, and
+ * a canceller needs to know nobody: it sets the word and wakes it. The sleep ends by the earliest deadline of the
+ * chain. If the thread has a hook (it runs fibers), the same words go to the hook.
  *
  * plait_wake looks for parked fibers and then wakes the futex.
  *
@@ -24,6 +24,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/tls.h"
+#include "wait/chain.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/parked.h"
@@ -117,34 +118,56 @@ static int sleep_on(const struct plait_wait_word *words, size_t count, plait_tim
     }
 }
 
+static int sleep_or_park(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+{
+    return hook ? hook->wait(hook, words, count, deadline) : sleep_on(words, count, deadline, index_out);
+}
+
 /*
- * The whole of waiting. The caller's words stand in words[0..count), with room for one more behind them: the token's.
+ * The wait of a caller who is bound to a token: the chain's words stand behind the caller's. Whose deadline comes first decides
+ * what the end is called, not who notices first.
+ */
+static __attribute__((noinline)) int wait_bound(struct plait_wait_word *words, size_t count, plait_time_t deadline,
+                                                size_t *index_out)
+{
+    struct plait__chain chain;
+    size_t ignored;
+
+    while (!plait__chain_watch(bound_token, words + count, &chain)) {
+        plait_time_t until = plait__chain_until(&chain, deadline);
+        int err;
+
+        if (deadline <= PLAIT_NOW)
+            return ETIMEDOUT;
+        *index_out = count;
+        err = sleep_or_park(words, count + chain.count, until, index_out);
+        if ((err == 0 && *index_out < count) || any_changed(words, count, index_out))
+            return 0;
+        *index_out = count;
+        if (err == 0) /* perhaps somebody woke us, perhaps a token has another deadline: look again */
+            return plait_cancel_is_set(bound_token) ? ECANCELED : 0;
+        if (err != ETIMEDOUT)
+            return err;
+        if (until == deadline && deadline < chain.deadline && !any_changed(words + count, chain.count, &ignored))
+            return ETIMEDOUT;
+    }
+    return ECANCELED;
+}
+
+/*
+ * The whole of waiting. The caller's words stand in words[0..count), with room behind them for PLAIT_CANCEL_DEPTH_MAX
+ * more.
  */
 static int wait_on(struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
 {
-    plait_cancel_t *token = bound_token;
-    size_t all = count;
-    int err;
-
     if (any_changed(words, count, index_out))
         return 0;
     *index_out = count;
-    if (token) {
-        if (load_acquire(&token->word))
-            return ECANCELED;
-        words[all++] = (struct plait_wait_word){ &token->word, 0, token->mode & PLAIT_SHARED };
-    }
+    if (bound_token)
+        return wait_bound(words, count, deadline, index_out);
     if (deadline <= PLAIT_NOW)
         return ETIMEDOUT;
-    if (hook)
-        err = hook->wait(hook, words, all, deadline);
-    else
-        err = sleep_on(words, all, deadline, index_out);
-    if (token && load_acquire(&token->word) && !any_changed(words, count, index_out)) {
-        *index_out = count;
-        return ECANCELED;
-    }
-    return err;
+    return sleep_or_park(words, count, deadline, index_out);
 }
 
 static bool bad_word(const struct plait_wait_word *w)
@@ -154,9 +177,10 @@ static bool bad_word(const struct plait_wait_word *w)
 
 int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline)
 {
-    struct plait_wait_word words[2] = { { word, expected, flags } };
+    struct plait_wait_word words[1 + PLAIT_CANCEL_DEPTH_MAX]; /* all but the first is written when it is needed */
     size_t index;
 
+    words[0] = (struct plait_wait_word){ word, expected, flags };
     if (bad_word(&words[0]))
         return EINVAL;
     return wait_on(words, 1, deadline, &index);
@@ -164,7 +188,7 @@ int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_ti
 
 int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out, plait_time_t deadline)
 {
-    struct plait_wait_word copy[PLAIT_WAIT_MANY_MAX + 1];
+    struct plait_wait_word copy[PLAIT__WAIT_WORDS_MAX];
     size_t index = count;
     int err;
 
@@ -225,6 +249,8 @@ int plait_sleep_until(plait_time_t deadline)
     static const uint32_t never;
     int err;
 
+    if (deadline <= plait_now()) /* done without waiting, so token or not */
+        return 0;
     do
         err = plait_wait(&never, 0, 0, deadline);
     while (err == 0);

@@ -20,8 +20,13 @@ static plait_queue_t *queue;
 
 static struct world {
     plait_lock_t lock;
+    plait_rlock_t rlock; /* guards a and b as well, in its cases */
     plait_cond_t cond;
     plait_sem_t sem;
+    plait_once_t once;
+    plait_latch_t latch;
+    plait_wait_group_t group;
+    plait_cancel_t token, child;
     long a, b; /* guarded by lock; a == b */
     uint32_t broken;
 } *world;
@@ -111,6 +116,13 @@ static void let_go(void)
     plait_lock_release(&world->lock);
 }
 
+/* From here on the lock is one with priority inheritance, where there are any. */
+static void lend_priority(void)
+{
+    if (!(world->lock.mode & PLAIT_PRIO_INHERIT) && plait_lock_init(&world->lock, PLAIT_SHARED | PLAIT_PRIO_INHERIT))
+        plait_lock_init(&world->lock, PLAIT_SHARED);
+}
+
 static int lock_helper(void *unused)
 {
     return take_and_give_lock() ? 1 : 0;
@@ -119,6 +131,70 @@ static int lock_helper(void *unused)
 static const char *sleeper_gets_lock(bool done)
 {
     return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : lock_goes_on(done);
+}
+
+/* ---- Recursive lock ---- */
+
+static void add_one_at_depth(void)
+{
+    if (plait_rlock_acquire(&world->rlock, PLAIT_FOREVER) || plait_rlock_acquire(&world->rlock, PLAIT_FOREVER))
+        _exit(4);
+    world->a++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b++;
+    if (plait_rlock_release(&world->rlock) || plait_rlock_release(&world->rlock))
+        _exit(5);
+}
+
+static const char *take_and_give_rlock(void)
+{
+    switch (plait_rlock_acquire(&world->rlock, plait_after(PATIENCE))) {
+    case 0:
+        if (world->a != world->b)
+            return "the rlock was free, the counters differ";
+        break;
+    case EOWNERDEAD:
+        world->b = world->a;
+        if (plait_rlock_consistent(&world->rlock))
+            return "consistent failed";
+        break;
+    case ETIMEDOUT:
+        return "the rlock hangs";
+    default:
+        return "acquire failed";
+    }
+    if (plait_rlock_depth(&world->rlock) != 1)
+        return "the depth is wrong";
+    return plait_rlock_release(&world->rlock) || plait_rlock_is_locked(&world->rlock) ? "release failed" : NULL;
+}
+
+static const char *rlock_goes_on(bool done)
+{
+    const char *wrong = take_and_give_rlock();
+
+    return wrong ? wrong : checked();
+}
+
+static void hold_rlock(void)
+{
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+}
+
+static void let_rlock_go(void)
+{
+    plait_rlock_release(&world->rlock);
+    plait_rlock_release(&world->rlock);
+}
+
+static int rlock_helper(void *unused)
+{
+    return take_and_give_rlock() ? 1 : 0;
+}
+
+static const char *sleeper_gets_rlock(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get the rlock" : rlock_goes_on(done);
 }
 
 /* A word that no kernel knows of: the harness must notice. */
@@ -197,6 +273,80 @@ static const char *sleeper_gets_permit(bool done)
     if (helper_end_by(PATIENCE) != 0)
         return "the sleeper did not get the permit";
     return plait_sem_value(&world->sem) <= 1 ? checked() : "a permit too many";
+}
+
+/* ---- Cancel token ---- */
+
+static void fresh_token(void)
+{
+    plait_cancel_init(&world->token, PLAIT_SHARED);
+    plait_cancel_init_child(&world->child, &world->token, PLAIT_SHARED);
+}
+
+static void token_whose_time_has_come(void)
+{
+    fresh_token();
+    plait_cancel_set_deadline(&world->token, 1);
+}
+
+static void set_token(void)
+{
+    step_page->out = plait_cancel_set_code(&world->token, 5);
+}
+
+static void give_deadline(void)
+{
+    step_page->out = plait_cancel_set_deadline(&world->token, 1);
+}
+
+static void look_at_token(void)
+{
+    step_page->out = plait_cancel_is_set(&world->child);
+}
+
+/* Bound to a private child, and asleep on a private word: nothing but the chain makes it look again. */
+static int token_helper(void *unused)
+{
+    static uint32_t word;
+    plait_cancel_t own;
+
+    if (plait_cancel_init_child(&own, &world->child, 0))
+        return 2;
+    plait_cancel_bind(&own);
+    return plait_wait(&word, 0, 0, plait_after(PATIENCE)) == ECANCELED ? 0 : 1;
+}
+
+static const char *sleeper_is_cancelled(bool done)
+{
+    int code = 0;
+
+    if (!plait_cancel_is_set(&world->child)) {
+        if (done)
+            return "the token is not set";
+        plait_cancel_set_code(&world->token, 5);
+    }
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper was not cancelled";
+    return plait_cancel_reason(&world->child, &code, NULL) == ECANCELED && code == 5 ? checked() : "the code is wrong";
+}
+
+static const char *token_stays_set(bool done)
+{
+    if (plait_cancel_set_deadline(&world->token, PLAIT_FOREVER) != ECANCELED)
+        return "the deadline was taken back";
+    return plait_cancel_reason(&world->child, NULL, NULL) == ETIMEDOUT ? checked() : "the reason is wrong";
+}
+
+static const char *sleeper_is_cancelled_by_deadline(bool done)
+{
+    if (!plait_cancel_is_set(&world->child)) {
+        if (done)
+            return "the deadline was not given";
+        plait_cancel_set_deadline(&world->token, 1);
+    }
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper was not cancelled";
+    return token_stays_set(done);
 }
 
 /* ---- Queue ---- */
@@ -474,11 +624,125 @@ static void notify_one(void)
     step_page->out = plait_cond_notify(&world->cond, 1);
 }
 
+/* The sleeper is moved to the lock, and woken by its release. */
+static void notify_under_lock(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_notify_all(&world->cond);
+    plait_lock_release(&world->lock);
+}
+
 static const char *sleeper_is_notified(bool done)
 {
     if (!done && plait_cond_notify(&world->cond, 1))
         return "notify failed";
     return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
+}
+
+/* ---- Once, latch, wait group ---- */
+
+static void fresh_once(void)
+{
+    if (plait_once_init(&world->once, PLAIT_SHARED))
+        abort();
+    world->a = world->b = 0;
+}
+
+static int make_pair(void *unused)
+{
+    world->a = world->b + 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b = world->a;
+    return 0;
+}
+
+static void run_once(void)
+{
+    step_page->out = plait_once_run(&world->once, make_pair, NULL, PLAIT_FOREVER);
+}
+
+static const char *once_is_done_by_the_next(bool done)
+{
+    if (done && !plait_once_is_done(&world->once))
+        return "what was done is not done";
+    if (plait_once_run(&world->once, make_pair, NULL, plait_after(PATIENCE)))
+        return "run failed";
+    if (!plait_once_is_done(&world->once) || world->a != world->b || plait_once_fini(&world->once))
+        return "it is not done";
+    return checked();
+}
+
+static int once_helper(void *unused)
+{
+    return plait_once_run(&world->once, make_pair, NULL, plait_after(PATIENCE));
+}
+
+/* The child has entered; the helper waits for it. */
+static void begin_once(void)
+{
+    plait_rlock_acquire(&world->once.running, PLAIT_FOREVER);
+}
+
+static void end_once(void)
+{
+    make_pair(NULL);
+    plait_event_set(&world->once.done);
+    plait_rlock_release(&world->once.running);
+}
+
+static const char *waiter_does_it(bool done)
+{
+    return helper_end_by(PATIENCE) ? "who waited for the runner hangs" : once_is_done_by_the_next(done);
+}
+
+static void latch_of_one(void)
+{
+    if (plait_latch_init(&world->latch, 1, PLAIT_SHARED))
+        abort();
+}
+
+static void count_down(void)
+{
+    step_page->out = plait_latch_count_down(&world->latch, 1);
+}
+
+static int latch_helper(void *unused)
+{
+    return plait_latch_wait(&world->latch, plait_after(PATIENCE));
+}
+
+static const char *latch_lets_sleeper_through(bool done)
+{
+    unsigned left = plait_latch_count(&world->latch);
+
+    if (left > 1 || (done && left > 0) || (left == 1 && plait_latch_count_down(&world->latch, 1)))
+        return "the count is wrong";
+    return helper_end_by(PATIENCE) ? "the sleeper was not let through" : checked();
+}
+
+static void group_of_one(void)
+{
+    if (plait_wait_group_init(&world->group, PLAIT_SHARED) || plait_wait_group_add(&world->group, 1))
+        abort();
+}
+
+static void be_done(void)
+{
+    step_page->out = plait_wait_group_done(&world->group);
+}
+
+static int group_helper(void *unused)
+{
+    return plait_wait_group_wait(&world->group, plait_after(PATIENCE));
+}
+
+static const char *group_lets_sleeper_go(bool done)
+{
+    unsigned left = plait_wait_group_count(&world->group);
+
+    if (left > 1 || (done && left > 0) || (left == 1 && plait_wait_group_done(&world->group)))
+        return "the count is wrong";
+    return helper_end_by(PATIENCE) ? "the sleeper was not woken" : checked();
 }
 
 /* ---- Arena ---- */
@@ -751,9 +1015,17 @@ static const struct step_op ops[] = {
     { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, true },
     { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, false },
     { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, false },
+    { "rlock acquire + release, two levels", nothing, take_part, add_one_at_depth, NULL, rlock_goes_on, false },
+    { "rlock release, two levels, with a sleeper", nothing, hold_rlock, let_rlock_go, rlock_helper, sleeper_gets_rlock,
+      false },
     { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
     { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
     { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
+    { "cancel set, with a sleeper", fresh_token, NULL, set_token, token_helper, sleeper_is_cancelled, false },
+    { "cancel set_deadline, with a sleeper", fresh_token, NULL, give_deadline, token_helper,
+      sleeper_is_cancelled_by_deadline, false },
+    { "cancel is_set, when the time has come", token_whose_time_has_come, NULL, look_at_token, NULL,
+      token_stays_set, false },
     { "queue put, bounded", ring_with_room, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, new lap", ring_at_its_end, prepare_item, put_item, NULL, item_is_put_or_not, false },
     { "queue put, bounded, with a sleeper", empty_ring, prepare_item, put_item, get_helper,
@@ -769,6 +1041,12 @@ static const struct step_op ops[] = {
       NULL, item_is_got_or_not, false },
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "cond notify under the lock, with a sleeper", fresh_cond, take_part, notify_under_lock, cond_helper,
+      sleeper_is_notified, false },
+    { "once run", fresh_once, take_part, run_once, NULL, once_is_done_by_the_next, false },
+    { "once, end of a run, with a sleeper", fresh_once, begin_once, end_once, once_helper, waiter_does_it, false },
+    { "latch count_down, with a sleeper", latch_of_one, NULL, count_down, latch_helper, latch_lets_sleeper_through, false },
+    { "wait group done, with a sleeper", group_of_one, NULL, be_done, group_helper, group_lets_sleeper_go, false },
     { "arena alloc, from a free list", with_free_block, take_part, alloc_700,
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
@@ -781,6 +1059,9 @@ static const struct step_op ops[] = {
     { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
     { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
     { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
+    /* The last ones: they change the lock. */
+    { "lock with priorities, acquire + release", lend_priority, take_part, add_one, NULL, lock_goes_on, false },
+    { "lock with priorities, release, with a sleeper", lend_priority, hold, let_go, lock_helper, sleeper_gets_lock, false },
 };
 
 enum { OPS = sizeof ops / sizeof ops[0] };
@@ -791,7 +1072,8 @@ static int make(void **state)
 
     block = NULL;
     if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 64 << 20, .participants = 16 }) ||
-        plait_arena_alloc(arena, sizeof *world, (void **)&world) || plait_lock_init(&world->lock, PLAIT_SHARED))
+        plait_arena_alloc(arena, sizeof *world, (void **)&world) || plait_lock_init(&world->lock, PLAIT_SHARED) ||
+        plait_rlock_init(&world->rlock, PLAIT_SHARED))
         return 1;
     return op ? 0 : 1;
 }

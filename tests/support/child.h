@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -75,15 +76,33 @@ static inline int child_run(int (*body)(void *arg), void *arg)
     return child_end(child_start(body, arg));
 }
 
-/* Start this program afresh, in another address space, with two arguments; its main knows what they mean. */
+/*
+ * Become this program afresh, with two arguments; its main knows what they mean. By its path, because /proc/self/exe may be an
+ * emulator's; what the system cannot execute itself is given to the emulator that TEST_EMULATOR names.
+ */
+static inline void exec_self(const char *mode, const char *argument)
+{
+    const char *emulator = getenv("TEST_EMULATOR");
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+
+    if (length > 0) {
+        path[length] = 0;
+        if (emulator && *emulator)
+            execlp(emulator, emulator, path, mode, argument, (char *)NULL);
+        else
+            execl(path, path, mode, argument, (char *)NULL);
+    }
+    _exit(127);
+}
+
+/* Start this program afresh, in another address space, with two arguments. */
 static inline pid_t child_exec(const char *mode, const char *argument)
 {
     pid_t pid = fork();
 
-    if (pid == 0) {
-        execl("/proc/self/exe", "self", mode, argument, (char *)NULL);
-        _exit(127);
-    }
+    if (pid == 0)
+        exec_self(mode, argument);
     return pid;
 }
 
@@ -107,6 +126,14 @@ static inline int count_in(const char *folder, const char *prefix)
         count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
     closedir(dir);
     return count;
+}
+
+/* qemu-user has bugs of its own, which the cases name that ask this. */
+static inline bool is_emulated(void)
+{
+    const char *emulator = getenv("TEST_EMULATOR");
+
+    return emulator && *emulator;
 }
 
 static inline int count_descriptors(void)

@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "wait/robust.h"
+
 #define JOIN_SECONDS 20
 
 static uint64_t seed;
@@ -120,7 +122,10 @@ static bool join_thread(struct worker *w)
 
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += JOIN_SECONDS;
-    return pthread_timedjoin_np(w->thread, NULL, &until) == 0;
+    if (pthread_timedjoin_np(w->thread, NULL, &until) != 0)
+        return false;
+    /* Libc says so a moment before the thread is gone, and without robust lists only then it counts as dead. */
+    return plait__robust_list_works() || EVENTUALLY(kill((pid_t)w->tid, 0) != 0 && errno == ESRCH);
 }
 
 static bool join_process(struct worker *w)
@@ -188,12 +193,13 @@ unsigned worker_random(struct worker *self, unsigned below)
 
 bool thread_sleeps(uint32_t tid)
 {
-    char path[40], text[256];
+    char path[48], text[256];
     const char *end;
     ssize_t n;
     int fd;
 
-    snprintf(path, sizeof path, "/proc/%u/stat", tid);
+    /* by way of the task folder: of this process itself, qemu-user makes /proc/PID/stat up */
+    snprintf(path, sizeof path, "/proc/%u/task/%u/stat", tid, tid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;

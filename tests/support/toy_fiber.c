@@ -106,7 +106,7 @@ static int wait_in_fiber(struct plait__wait_hook *hook, const struct plait_wait_
                          plait_time_t deadline)
 {
     struct toy *toy = (struct toy *)hook;
-    struct plait__parked_node nodes[PLAIT_WAIT_MANY_MAX + 1];
+    struct plait__parked_node nodes[PLAIT__WAIT_WORDS_MAX];
     struct parking parking = { .base = { .notify = notify, .nodes = nodes }, .member = toy->current };
     plait_time_t look = any_shared(words, count) ? plait_after(0.001) : PLAIT_FOREVER;
     bool taken;

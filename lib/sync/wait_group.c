@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* How it works: a countdown (sync/countdown.c) that is raised and lowered. */
+#include <plait/wait_group.h>
+
+#include <errno.h>
+
+#include "sync/countdown.h"
+#include "wait/membership.h"
+
+int plait_wait_group_init(plait_wait_group_t *group, unsigned flags)
+{
+    plait_wait_group_t fresh = { .mode = flags };
+    int err = plait__shared_place(group, flags, 0, &fresh.arena_offset);
+
+    if (err == 0)
+        *group = fresh;
+    return err;
+}
+
+int plait_wait_group_fini(plait_wait_group_t *group)
+{
+    return plait__countdown_look(&group->state) ? EBUSY : 0;
+}
+
+int plait_wait_group_add(plait_wait_group_t *group, unsigned n)
+{
+    return plait__countdown_raise(&group->state, n);
+}
+
+int plait_wait_group_done(plait_wait_group_t *group)
+{
+    return plait__countdown_lower(&group->state, 1, group->mode & PLAIT_SHARED);
+}
+
+int plait_wait_group_wait(plait_wait_group_t *group, plait_time_t deadline)
+{
+    return plait__countdown_wait(&group->state, group->mode & PLAIT_SHARED, deadline);
+}
+
+unsigned plait_wait_group_count(const plait_wait_group_t *group)
+{
+    return plait__countdown_look(&group->state);
+}
