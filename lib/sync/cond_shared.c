@@ -19,6 +19,8 @@
  * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
  * the user's lock, and the next is told so. Slots of dead waiters that were not notified are just taken out.
  *
+ * A waiter that pthread_cancel ends gives its notification to the next in the same way, and leaves the chain.
+ *
  * No notification is lost: as for the private one; and a notifier that dies between the mark and the wake is healed by the
  * sleeper's slices, one that dies before the mark has not notified.
  *
@@ -35,8 +37,8 @@
 #include "base/atomic.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
+#include "wait/point.h"
 #include "wait/robust.h"
-#include "wait/waiting.h"
 
 enum { IDLE, WAITING, NOTIFIED, MOVED };
 
@@ -243,7 +245,7 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, pl
     plait_time_t slice = 0;
 
     for (;;) {
-        int err = plait__wait_sliced(&self->cond_state, WAITING, PLAIT_SHARED, deadline, &slice);
+        int err = plait__wait_point(&self->cond_state, WAITING, PLAIT_SHARED, deadline, &slice);
 
         if (load_acquire(&self->cond_state) != WAITING) /* E1 */
             return 0;
@@ -265,6 +267,39 @@ static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
     return near && !plait__wait_is_hooked() && !(lock->mode & PLAIT_PRIO_INHERIT) ? lock->arena_offset : 0;
 }
 
+/* A waiter whose thread may be cancelled in its sleep. */
+struct waiting {
+    plait_cond_t *cond;
+    struct plait__slot *self;
+    const struct plait__held *held;
+};
+
+/* What it was notified of is for another: first give, then take, as when it is buried. */
+static void cancelled(void *arg)
+{
+    struct waiting *w = arg;
+    bool moved = load_relaxed(&w->self->cond_state) == MOVED;
+
+    if (guard(w->cond) == 0) {
+        moved = load_relaxed(&w->self->cond_state) == MOVED;
+        if (is_notified(w->self))
+            mark(w->cond, 1);
+        leave(w->cond, w->self);
+        unguard(w->cond);
+    }
+    plait__held_take(w->held, moved);
+}
+
+static int sleep_cancellably(struct waiting *w, plait_time_t deadline)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, w);
+    err = sleep_until_notified(w->cond, w->self, deadline);
+    pthread_cleanup_pop(0);
+    return err;
+}
+
 int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
 {
     struct plait__slot *self;
@@ -284,7 +319,7 @@ int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, 
     unguard(cond);
 
     plait__held_give(held);
-    err = sleep_until_notified(cond, self, deadline);
+    err = sleep_cancellably(&(struct waiting){ cond, self, held }, deadline);
     if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
         if (is_notified(self))
             err = 0;
