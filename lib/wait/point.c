@@ -20,20 +20,34 @@
 
 PLAIT_TLS bool plait__point_is_open;
 
-static void shut(void *unused)
+#if defined __x86_64__ && !defined __GLIBC__
+/*
+ * musl makes the interrupted thread jump to the way out, with the stack as it happened to be, which need not be aligned as
+ * a call needs it. So the way out begins again, from here, with those handlers that are left.
+ */
+static __attribute__((force_align_arg_pointer, noreturn)) void cancelled(void *unused)
+{
+    (void)unused;
+    plait__point_is_open = false;
+    pthread_exit(PTHREAD_CANCELED);
+}
+#else
+static void cancelled(void *unused)
 {
     (void)unused;
     plait__point_is_open = false;
 }
+#endif
 
 int plait__wait_point(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
                       plait_time_t *slice)
 {
     int err;
 
-    pthread_cleanup_push(shut, NULL);
+    pthread_cleanup_push(cancelled, NULL);
     plait__point_is_open = !plait__wait_is_hooked();
     err = plait__wait_sliced(word, expected, flags, deadline, slice);
-    pthread_cleanup_pop(1);
+    plait__point_is_open = false;
+    pthread_cleanup_pop(0);
     return err;
 }

@@ -167,7 +167,9 @@ static void mutex_held_is_not_destroyed(void **state)
 
     assert_int_equal(pthread_mutex_init(&mutex, NULL), 0);
     assert_int_equal(pthread_mutex_lock(&mutex), 0);
+#ifdef __GLIBC__ /* POSIX leaves it open */
     assert_int_equal(pthread_mutex_destroy(&mutex), EBUSY);
+#endif
     assert_int_equal(pthread_mutex_unlock(&mutex), 0);
     assert_int_equal(pthread_mutex_destroy(&mutex), 0);
     assert_int_equal(pthread_mutex_init(&mutex, NULL), 0);
