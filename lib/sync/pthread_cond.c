@@ -4,12 +4,9 @@
  *
  * A condition of ours, and the clock of its deadlines. POSIX lets a condition be destroyed as soon as all who waited have been
  * signalled, though they are still on their way out and look at it: `inside` counts who is in a wait, and destroy waits for
- * those. E1: the last to leave subtracts with a release, destroy acquires; the wake uses the address alone.
+ * those (plait__pthread_enter). They need the mutex to leave, so destroy must not be called with it held while any are.
  */
 #include "sync/pthread_mutex.h"
-
-#include "base/atomic.h"
-#include "base/clock.h"
 
 _Static_assert(sizeof(plait_pthread_cond_t) == 96, "part of the ABI");
 
@@ -24,29 +21,13 @@ int plait_pthread_cond_init(plait_pthread_cond_t *cond, const plait_pthread_cond
     return plait__pthread_init_error(plait_cond_init(&cond->cond, flags), flags);
 }
 
-/* Killed waiters never leave: of shared ones they are waited for a second at most. */
-static void wait_for_leavers(plait_pthread_cond_t *cond)
-{
-    uint32_t shared = cond->cond.mode & PLAIT_SHARED;
-    plait_time_t end = shared ? plait_after(1) : PLAIT_FOREVER;
-    uint32_t inside;
-
-    while ((inside = load_acquire(&cond->inside)) != 0) /* E1 */
-        if (plait_wait(&cond->inside, inside, shared, end) != 0)
-            return;
-}
-
 int plait_pthread_cond_destroy(plait_pthread_cond_t *cond)
 {
-    plait_cancel_t *token;
     int err = plait_cond_fini(&cond->cond);
 
-    if (err)
-        return err;
-    token = plait_cancel_bind(NULL);
-    wait_for_leavers(cond);
-    plait_cancel_bind(token);
-    return 0;
+    if (err == 0)
+        plait__pthread_wait_for_leavers(&cond->inside, cond->cond.mode & PLAIT_SHARED);
+    return err;
 }
 
 /* What a wait leaves behind in any case, cancelled or not. */
@@ -58,12 +39,9 @@ struct visit {
 static void leave(void *arg)
 {
     struct visit *visit = arg;
-    plait_pthread_cond_t *cond = visit->cond;
-    uint32_t shared = cond->cond.mode & PLAIT_SHARED;
 
     plait_cancel_bind(visit->token);
-    if (sub_release(&cond->inside, 1) == 1) /* E1 */
-        plait_wake(&cond->inside, UINT_MAX, shared);
+    plait__pthread_leave(&visit->cond->inside, visit->cond->cond.mode & PLAIT_SHARED);
 }
 
 static int wait_until(plait_pthread_cond_t *cond, plait_pthread_mutex_t *mutex, plait_time_t deadline)
@@ -73,7 +51,7 @@ static int wait_until(plait_pthread_cond_t *cond, plait_pthread_mutex_t *mutex, 
 
     pthread_testcancel();
     visit.token = plait_cancel_bind(NULL);
-    add_relaxed(&cond->inside, 1);
+    plait__pthread_enter(&cond->inside);
     pthread_cleanup_push(leave, &visit);
     err = plait_cond_wait(&cond->cond, &mutex->rlock.lock, deadline);
     pthread_cleanup_pop(1);

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* How it works: the wall clock is left at the door. */
+/*
+ * How it works: the wall clock is left at the door.
+ *
+ * E1 leave: who leaves subtracts with a release, who destroys acquires; the wake uses the address alone.
+ */
 #include "sync/pthread_names.h"
 
+#include "base/atomic.h"
 #include "base/clock.h"
 
 int plait__pthread_deadline(clockid_t clock, const struct timespec *at, plait_time_t *deadline_out)
@@ -28,4 +33,28 @@ int plait__pthread_deadline(clockid_t clock, const struct timespec *at, plait_ti
 int plait__pthread_check_pshared(int pshared)
 {
     return pshared == PTHREAD_PROCESS_PRIVATE || pshared == PTHREAD_PROCESS_SHARED ? 0 : EINVAL;
+}
+
+void plait__pthread_enter(uint32_t *inside)
+{
+    add_relaxed(inside, 1);
+}
+
+void plait__pthread_leave(uint32_t *inside, unsigned shared)
+{
+    if (sub_release(inside, 1) == 1) /* E1 */
+        plait_wake(inside, UINT_MAX, shared);
+}
+
+/* The killed never leave: with processes they are waited for a second at most. */
+void plait__pthread_wait_for_leavers(uint32_t *inside, unsigned shared)
+{
+    plait_time_t end = shared ? plait_after(1) : PLAIT_FOREVER;
+    plait_cancel_t *token = plait_cancel_bind(NULL);
+    uint32_t seen;
+
+    while ((seen = load_acquire(inside)) != 0) /* E1 */
+        if (plait_wait(inside, seen, shared, end) != 0)
+            break;
+    plait_cancel_bind(token);
 }

@@ -21,6 +21,14 @@ int plait__pthread_deadline(clockid_t clock, const struct timespec *at, plait_ti
 /* PTHREAD_PROCESS_SHARED or _PRIVATE to our flags; EINVAL: neither. */
 int plait__pthread_check_pshared(int pshared);
 
+/*
+ * An object that POSIX lets be destroyed while those whose wait has ended are still on their way out counts who is
+ * inside. After leave its memory may be gone.
+ */
+void plait__pthread_enter(uint32_t *inside);
+void plait__pthread_leave(uint32_t *inside, unsigned shared);
+void plait__pthread_wait_for_leavers(uint32_t *inside, unsigned shared);
+
 /* For the answer of our init: what lies in no arena cannot be shared. */
 static inline int plait__pthread_init_error(int err, unsigned flags)
 {
