@@ -116,6 +116,42 @@ static double our_event(const struct bench_load *load)
     return bench_turns_threads(load, events, our_event_member);
 }
 
+/* The same, each bound to a cancel token of its own, whose parent is one for both. */
+static plait_cancel_t parent, members[2];
+
+static void bind(unsigned index)
+{
+    plait_cancel_init_child(&members[index], &parent, 0);
+    plait_cancel_bind(&members[index]);
+}
+
+static void our_bound_cond_member(unsigned index, void *turns)
+{
+    bind(index);
+    our_cond_member(index, turns);
+}
+
+static double our_bound_cond(const struct bench_load *load)
+{
+    struct our_table table __attribute__((aligned(64))) = { 0 };
+
+    return bench_turns_threads(load, &table, our_bound_cond_member);
+}
+
+static void our_bound_event_member(unsigned index, void *turns)
+{
+    bind(index);
+    our_event_member(index, turns);
+}
+
+static double our_bound_event(const struct bench_load *load)
+{
+    plait_event_t events[2] __attribute__((aligned(64))) = { PLAIT_EVENT_INIT, PLAIT_EVENT_INIT };
+
+    plait_event_set(&events[0]);
+    return bench_turns_threads(load, events, our_bound_event_member);
+}
+
 /* ---- pthreads ---- */
 
 struct pthread_table {
@@ -233,5 +269,9 @@ const struct bench_metric bench_events[] = {
       { { "plait", our_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
     { "turns.event", BENCH_US, { 0 },
       { { "plait", our_event }, { "pthread_cond", pthread_turns }, { "sem_t", posix_turns } }, 0 },
+    { "turns.cond.bound", BENCH_US, { 0 },
+      { { "plait", our_bound_cond }, { "nsync_cv+note", nsync_turns_noted }, { "limit:unbound", our_cond } }, 0 },
+    { "turns.event.bound", BENCH_US, { 0 },
+      { { "plait", our_bound_event }, { "limit:unbound", our_event } }, 0 },
     { 0 },
 };

@@ -53,6 +53,40 @@ double nsync_turns(const struct bench_load *load)
     return bench_turns_threads(load, &table, turns_member);
 }
 
+/* Each bound to a note of its own, whose parent is one for both. */
+struct noted_table {
+    struct table table; /* first */
+    nsync_note notes[2];
+};
+
+BENCH_INLINE void noted_pass(void *table, unsigned me)
+{
+    struct noted_table *n = table;
+    struct table *t = &n->table;
+
+    nsync_mu_lock(&t->mu);
+    while (t->turn != me)
+        nsync_cv_wait_with_deadline(&t->moved, &t->mu, nsync_time_no_deadline, n->notes[me]);
+    t->turn = !me;
+    nsync_cv_signal(&t->moved);
+    nsync_mu_unlock(&t->mu);
+}
+
+static void noted_member(unsigned index, void *turns) { bench_take_turns(index, turns, noted_pass); }
+
+double nsync_turns_noted(const struct bench_load *load)
+{
+    nsync_note parent = nsync_note_new(NULL, nsync_time_no_deadline);
+    struct noted_table table = { .notes = { nsync_note_new(parent, nsync_time_no_deadline),
+                                            nsync_note_new(parent, nsync_time_no_deadline) } };
+    double seconds = bench_turns_threads(load, &table, noted_member);
+
+    nsync_note_free(table.notes[0]);
+    nsync_note_free(table.notes[1]);
+    nsync_note_free(parent);
+    return seconds;
+}
+
 struct crowd {
     nsync_mu mu;
     nsync_cv changed;

@@ -12,8 +12,8 @@ extern "C" {
 #define BENCH_PEER __attribute__((weak))
 
 /* The names say who and what; the load's fields mean what the metric says. */
-BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_crowd, nsync_note_set, nsync_onced, nsync_count_down,
-    nsync_count_up_and_down;
+BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_turns_noted, nsync_crowd, nsync_note_set, nsync_onced,
+    nsync_count_down, nsync_count_up_and_down;
 BENCH_PEER bench_run glib_queue, glib_tasks;
 BENCH_PEER bench_run uv_tasks;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified, absl_count_down;

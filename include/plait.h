@@ -8,6 +8,7 @@
 #include <plait/error.h>
 #include <plait/time.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 #include <plait/cancel.h>
 #include <plait/lock.h>
 #include <plait/rlock.h>

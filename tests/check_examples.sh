@@ -53,6 +53,11 @@ four processes counted to 4000
 EOF
 expect shared_counter
 
+build first_of.c
+timeout 120 "$work/first_of" >"$work/first_of.out" || fail "first_of: exit code $?"
+echo '20 soups and 30 steaks carried out, both cooks have gone home' >"$work/first_of.expected"
+expect first_of
+
 # Either of the two may come first; the pause only makes that likely.
 build two_programs/producer.c
 build two_programs/consumer.c

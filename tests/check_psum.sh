@@ -89,13 +89,23 @@ ok $? "exit code for no arguments"
 
 # ---- Workers killed in the middle -------------------------------------------------------------------
 
-# processes_of NAME: the numbers of the living processes that run our psum, zombies left out.
+here=$(pwd -P)
+
+# The numbers of our psum's workers; others may run one elsewhere.
+workers()
+{
+    for pid in $(pgrep -x psum-worker 2>/dev/null); do
+        [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" != "$here" ] || echo "$pid"
+    done
+}
+
+# The numbers of all living processes of our psum, zombies left out.
 living()
 {
-    for pid in $(pgrep -f "$psum" 2>/dev/null); do
+    for pid in $(pgrep -f "$psum" 2>/dev/null) $(workers); do
         case $(ps -o stat= -p "$pid" 2>/dev/null) in
         Z* | '') ;;
-        *) echo "$pid" ;;
+        *) [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" != "$here" ] || echo "$pid" ;;
         esac
     done
 }
@@ -105,7 +115,7 @@ for round in 1 2 3; do
     "$psum" --processes 3 --stats tree tree tree >out 2>err &
     main=$!
     while kill -0 $main 2>/dev/null; do
-        victim=$(pgrep -x psum-worker 2>/dev/null | tail -n $((kills % 3 + 1)) | head -n 1)
+        victim=$(workers | tail -n $((kills % 3 + 1)) | head -n 1)
         [ -z "$victim" ] || { kill -KILL "$victim" 2>/dev/null && kills=$((kills + 1)); }
         sleep 0.03
         [ $kills -lt $((round * 5)) ] || break
@@ -136,7 +146,7 @@ for signal in INT TERM KILL; do
     setsid sh -c 'echo $$ >pid; exec "$0" --processes 3 tree tree tree tree >/dev/null 2>&1' "$psum" &
     waiter=$!
     tries=0
-    until pgrep -x psum-worker >/dev/null || [ $tries -ge 200 ]; do
+    until [ -n "$(workers)" ] || [ $tries -ge 200 ]; do
         sleep 0.01
         tries=$((tries + 1))
     done
@@ -144,11 +154,11 @@ for signal in INT TERM KILL; do
     [ $signal != KILL ] || kill -s KILL "$(cat pid)" 2>/dev/null
     wait $waiter 2>/dev/null
     tries=0
-    while [ -n "$(living)$(pgrep -x psum-worker)" ] && [ $tries -lt 300 ]; do
+    while [ -n "$(living)" ] && [ $tries -lt 300 ]; do
         sleep 0.01
         tries=$((tries + 1))
     done
-    left=$(living)$(pgrep -x psum-worker)
+    left=$(living)
     [ -z "$left" ]
     ok $? "SIG$signal: processes are left: $left"
     [ -z "$left" ] || kill -KILL $left

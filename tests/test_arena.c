@@ -253,6 +253,85 @@ static void arena_in_own_memory_is_opened_again_there(void **state)
     munmap(memory, size);
 }
 
+struct own {
+    struct plait_arena_opts opts;
+    uint32_t *go; /* atomic */
+};
+
+static int make_when_told(void *arg)
+{
+    struct own *own = arg;
+    plait_arena_t *a;
+    void *block;
+
+    while (!__atomic_load_n(own->go, __ATOMIC_ACQUIRE))
+        ;
+    if (plait_arena_new(&a, &own->opts))
+        return 1;
+    if (plait_arena_alloc(a, 1000, &block))
+        return 2;
+    return plait_arena_free(a) ? 3 : 0;
+}
+
+static void arena_in_own_memory_is_made_by_one_of_several(void **state)
+{
+    size_t size = 1 << 20, used;
+    uint32_t *go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    for (int round = 0; round < 30; round++) {
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        struct own own = { { .memory = memory, .memory_size = size, .participants = 1000 }, go };
+        plait_arena_t *a;
+        pid_t pids[4];
+
+        __atomic_store_n(go, 0, __ATOMIC_RELAXED);
+        for (int i = 0; i < 4; i++)
+            pids[i] = child_start(make_when_told, &own);
+        __atomic_store_n(go, 1, __ATOMIC_RELEASE);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(child_end(pids[i]), 0);
+        assert_int_equal(plait_arena_new(&a, &own.opts), 0);
+        assert_int_equal(plait_arena_usage(a, &used, NULL, NULL), 0);
+        assert_int_equal(used, 4 * 1024);
+        assert_int_equal(plait_arena_check(a, NULL, 0), 0);
+        assert_int_equal(plait_arena_free(a), 0);
+        munmap(memory, size);
+    }
+    munmap(go, 4096);
+}
+
+static int begin_to_make_and_die(void *arg)
+{
+    struct plait__arena_header *h = arg;
+    bool was_dead;
+
+    h->magic = PLAIT__ARENA_MAKING ^ (uint32_t)plait__robust_layout();
+    h->making.mode = PLAIT_SHARED | (plait__robust_list_works() ? 0 : PLAIT__LOCK_NO_LIST);
+    h->making.arena_offset = offsetof(struct plait__arena_header, making);
+    if (plait__robust_claim(&h->making, &was_dead))
+        return 1;
+    memset(&h->version, 0xee, offsetof(struct plait__arena_header, making) - offsetof(struct plait__arena_header, version));
+    memset(h + 1, 0xee, 4096);
+    h->slots_high = 0; /* as every maker leaves it */
+    kill(getpid(), SIGKILL);
+    return 2;
+}
+
+static void arena_in_own_memory_whose_maker_was_killed_is_made_by_the_next(void **state)
+{
+    size_t size = 1 << 20, used = 1;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    plait_arena_t *a;
+
+    assert_int_equal(child_run(begin_to_make_and_die, memory), CHILD_SIGNALLED + SIGKILL);
+    assert_int_equal(plait_arena_new(&a, &(struct plait_arena_opts){ .memory = memory, .memory_size = size }), 0);
+    assert_int_equal(plait_arena_usage(a, &used, NULL, NULL), 0);
+    assert_int_equal(used, 0);
+    assert_int_equal(plait_arena_check(a, NULL, 0), 0);
+    assert_int_equal(plait_arena_free(a), 0);
+    munmap(memory, size);
+}
+
 static void arena_in_own_memory_is_refused_when_it_does_not_fit(void **state)
 {
     size_t size = 1 << 20;
@@ -622,6 +701,8 @@ int main(void)
         WITH_ARENA(arena_block_of_a_child_outlives_it),
         WITH_ARENA(arena_is_shared_with_grandchildren),
         cmocka_unit_test(arena_in_own_memory_is_opened_again_there),
+        cmocka_unit_test(arena_in_own_memory_is_made_by_one_of_several),
+        cmocka_unit_test(arena_in_own_memory_whose_maker_was_killed_is_made_by_the_next),
         cmocka_unit_test(arena_in_own_memory_is_refused_when_it_does_not_fit),
         WITH_ARENA(alloc_of_nothing_is_refused),
         WITH_ARENA(alloc_beyond_the_limit_is_refused),

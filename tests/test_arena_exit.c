@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Named arenas and the end of their users: who leaves by exit() leaves no name, and who waits at a door delays nobody else. */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -213,6 +214,53 @@ static void threads_that_run_on_at_exit_do_no_harm(void **state)
     }
 }
 
+/* ---- A library that is loaded and unloaded, beside the one in this program ---- */
+
+static int (*its_new)(plait_arena_t **, const struct plait_arena_opts *, size_t);
+static int (*its_usage)(plait_arena_t *, size_t *, size_t *, size_t *);
+
+static void *take_part_until_told(void *arg)
+{
+    plait_sem_t *sems = arg;
+
+    its_usage(arena, NULL, NULL, NULL);
+    plait_sem_release(&sems[0], 1);
+    plait_sem_acquire(&sems[1], 1, PLAIT_FOREVER);
+    return NULL; /* and leaves, by code of the library */
+}
+
+static int unload_it_and_go_on(void *path)
+{
+    struct plait_arena_opts opts = { .name = name, .limit = 1u << 20 };
+    plait_sem_t sems[2] = { PLAIT_SEM_INIT(0), PLAIT_SEM_INIT(0) };
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    pthread_t thread;
+
+    if (!library)
+        return 1;
+    *(void **)&its_new = dlsym(library, "plait_arena_new_sized");
+    *(void **)&its_usage = dlsym(library, "plait_arena_usage");
+    if (!its_new || !its_usage || its_new(&arena, &opts, sizeof opts))
+        return 2;
+    if (pthread_create(&thread, NULL, take_part_until_told, sems))
+        return 3;
+    plait_sem_acquire(&sems[0], 1, PLAIT_FOREVER);
+    dlclose(library);
+    plait_sem_release(&sems[1], 1);
+    pthread_join(thread, NULL);
+    exit(0);
+}
+
+static void library_that_was_unloaded_does_its_duty_still(void **state)
+{
+    const char *path = getenv("PLAIT_LIBRARY"), *instrumented = getenv("PLAIT_INSTRUMENTED");
+
+    if (!path || access(path, R_OK) != 0 || (instrumented && strcmp(instrumented, "yes") == 0))
+        skip();
+    assert_int_equal(child_run(unload_it_and_go_on, (void *)(uintptr_t)path), 0);
+    assert_false(name_exists());
+}
+
 /* ---- The door --------------------------------------------------------------------------- */
 
 static int stand_at_the_door(void)
@@ -336,6 +384,7 @@ int main(int argc, char **argv)
         CASE(the_last_of_several_that_exit_at_once_removes_the_name),
         CASE(exit_handlers_of_the_program_find_it_open),
         CASE(threads_that_run_on_at_exit_do_no_harm),
+        CASE(library_that_was_unloaded_does_its_duty_still),
         CASE(one_who_stands_at_the_door_delays_only_those_who_come_there),
         CASE(exit_does_not_wait_for_ever_at_the_door),
     };

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,6 +32,10 @@ struct scene {
     const struct call *call;
     uint32_t words[PLAIT_WAIT_MANY_MAX];
     plait_lock_t lock;
+    plait_rlock_t rlock;
+    plait_once_t once;
+    plait_latch_t latch;
+    plait_wait_group_t wait_group;
     plait_cond_t cond;
     plait_sem_t sem;
     plait_event_t event;
@@ -42,8 +47,9 @@ struct scene {
     plait_process_t *process;
     plait_pool_t *pool;
     plait_future_t *future;
+    plait_signal_t *signal;
     uint32_t ready;  /* atomic: predicates are true, holders let go */
-    bool end_holder; /* the last worker holds the lock */
+    bool end_holder; /* the first worker holds what is waited for */
 };
 
 struct call {
@@ -106,11 +112,75 @@ static void hold_lock(struct worker *self)
     plait_lock_release(&s->lock);
 }
 
-static void have_lock_held(struct scene *s)
+static void have_held(struct scene *s, void (*hold)(struct worker *))
 {
-    assert_true(worker_said(worker_start(s->stage, hold_lock, s), 1));
+    assert_true(worker_said(worker_start(s->stage, hold, s), 1));
     s->end_holder = true;
 }
+
+static void have_lock_held(struct scene *s) { have_held(s, hold_lock); }
+
+/* Where there are none, it is the ordinary lock again. */
+static void have_lock_with_priorities_held(struct scene *s)
+{
+    int err = plait_lock_init(&s->lock, s->stage->flags | PLAIT_PRIO_INHERIT);
+
+    assert_true(err == 0 || err == ENOSYS);
+    have_lock_held(s);
+}
+
+static int call_rlock_acquire(struct scene *s, plait_time_t deadline)
+{
+    int err = plait_rlock_acquire(&s->rlock, deadline);
+
+    return err ? err : plait_rlock_release(&s->rlock);
+}
+
+static void hold_rlock(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    self->result = plait_rlock_acquire(&s->rlock, PLAIT_FOREVER);
+    worker_says(self, 1);
+    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
+        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+    plait_rlock_release(&s->rlock);
+}
+
+static void have_rlock_held(struct scene *s) { have_held(s, hold_rlock); }
+
+static int run_until_ready(void *worker)
+{
+    struct worker *self = worker;
+    struct scene *s = self->with;
+
+    worker_says(self, 1);
+    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
+        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+    return 0;
+}
+
+static void run_once(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    self->result = plait_once_run(&s->once, run_until_ready, self, PLAIT_FOREVER);
+}
+
+static int never_run(void *unused) { return -4; }
+static void have_once_running(struct scene *s) { have_held(s, run_once); }
+
+static int call_once_run(struct scene *s, plait_time_t deadline)
+{
+    return plait_once_run(&s->once, never_run, NULL, deadline);
+}
+
+static int call_latch_wait(struct scene *s, plait_time_t deadline) { return plait_latch_wait(&s->latch, deadline); }
+static void open_latch(struct scene *s) { plait_latch_count_down(&s->latch, 1); }
+
+static int call_group_wait(struct scene *s, plait_time_t deadline) { return plait_wait_group_wait(&s->wait_group, deadline); }
+static void add_to_group(struct scene *s) { plait_wait_group_add(&s->wait_group, 1); }
+static void finish_group(struct scene *s) { plait_wait_group_done(&s->wait_group); }
 
 static void be_ready(struct scene *s)
 {
@@ -170,6 +240,16 @@ static void make_full_queue(struct scene *s)
 
 static void fill_queue(struct scene *s) { assert_int_equal(put_one(s, PLAIT_FOREVER), 0); }
 static void empty_queue(struct scene *s) { assert_int_equal(get_one(s, PLAIT_FOREVER), 0); }
+
+/* ---- Several objects -------------------------------------------------------------------- */
+
+static int call_wait_any(struct scene *s, plait_time_t deadline)
+{
+    const struct plait_wait_entry entries[] = { plait_any_event_wait(&s->event), plait_any_sem_acquire(&s->sem, 1),
+                                                plait_any_cancel_wait(&s->awaited), plait_any_queue_get(s->queue, &(int){ 0 }) };
+
+    return plait_wait_any(entries, 4, NULL, deadline);
+}
 
 /* ---- What runs -------------------------------------------------------------------------- */
 
@@ -286,6 +366,22 @@ static void end_pool(struct scene *s)
     assert_int_equal(plait_pool_join(s->pool, PLAIT_FOREVER), 0);
 }
 
+/* SIGUSR1 is blocked from the start of main. */
+static void make_signal(struct scene *s)
+{
+    const struct plait_signal_opts opts = { .signals = (const int[]){ SIGUSR1, 0 } };
+
+    assert_int_equal(plait_signal_new(&s->signal, &opts), 0);
+}
+
+static int call_signal_wait(struct scene *s, plait_time_t deadline) { return plait_signal_wait(s->signal, NULL, deadline); }
+
+static void send_signal(struct scene *s)
+{
+    kill(getpid(), SIGUSR1);
+    assert_true(EVENTUALLY(plait_signal_count(s->signal, SIGUSR1) > 0));
+}
+
 /* ---- The table -------------------------------------------------------------------------- */
 
 static const struct call calls[] = {
@@ -295,6 +391,11 @@ static const struct call calls[] = {
     { "sleep", call_sleep, NULL, NULL, true, true },
     { "cancel_wait", call_cancel_wait, NULL, set_awaited, true, false },
     { "lock_acquire", call_lock_acquire, have_lock_held, be_ready, true, false },
+    { "lock_acquire, priorities", call_lock_acquire, have_lock_with_priorities_held, be_ready, true, false },
+    { "rlock_acquire", call_rlock_acquire, have_rlock_held, be_ready, true, false },
+    { "once_run", call_once_run, have_once_running, be_ready, true, false },
+    { "latch_wait", call_latch_wait, NULL, open_latch, true, false },
+    { "wait_group_wait", call_group_wait, add_to_group, finish_group, true, false },
     { "sem_acquire", call_sem_acquire, NULL, have_one_permit, true, false },
     { "sem_acquire of two", call_sem_acquire_two, have_one_permit, have_one_permit, true, false },
     { "event_wait", call_event_wait, NULL, set_event, true, false },
@@ -302,6 +403,7 @@ static const struct call calls[] = {
     { "cond_wait_for", call_cond_wait_for, NULL, be_ready, true, false },
     { "queue_put", put_one, make_full_queue, empty_queue, true, false },
     { "queue_get", get_one, make_queue, fill_queue, true, false },
+    { "wait_any", call_wait_any, make_queue, fill_queue, true, false },
     { "thread_join", call_thread_join, make_thread, end_thread, false, false },
     { "process_join", call_process_join, make_process, end_process, false, false },
     { "future_wait, threads", call_future_wait, make_thread_pool, end_task, false, false },
@@ -314,6 +416,7 @@ static const struct call calls[] = {
     { "pool_map, processes", call_pool_map, make_process_pool, be_ready, false, false },
     { "pool_join, threads", call_pool_join, make_closed_thread_pool, end_pool, false, false },
     { "pool_join, processes", call_pool_join, make_closed_process_pool, end_pool, false, false },
+    { "signal_wait", call_signal_wait, make_signal, send_signal, false, false },
 };
 
 enum { CALLS = sizeof calls / sizeof calls[0] };
@@ -329,6 +432,10 @@ static struct scene *scene_of(struct stage *stage, const struct call *call)
     s->stage = stage;
     s->call = call;
     assert_int_equal(plait_lock_init(&s->lock, flags), 0);
+    assert_int_equal(plait_rlock_init(&s->rlock, flags), 0);
+    assert_int_equal(plait_once_init(&s->once, flags), 0);
+    assert_int_equal(plait_latch_init(&s->latch, 1, flags), 0);
+    assert_int_equal(plait_wait_group_init(&s->wait_group, flags), 0);
     assert_int_equal(plait_cond_init(&s->cond, flags), 0);
     assert_int_equal(plait_sem_init(&s->sem, 0, flags), 0);
     assert_int_equal(plait_event_init(&s->event, flags), 0);
@@ -357,6 +464,7 @@ static void drop(struct scene *s)
     if (s->process)
         assert_int_equal(plait_process_join(s->process, PLAIT_FOREVER), 0);
     plait_process_free(s->process);
+    plait_signal_free(s->signal);
 }
 
 static int call_bound_to(plait_cancel_t *token, struct scene *s, plait_time_t deadline)
@@ -533,6 +641,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(calls_are_cancelled_without_futex_waitv),
     };
 
+    if (plait_signal_block((const int[]){ SIGUSR1, 0 }) != 0)
+        return 99;
     gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (gate == MAP_FAILED || plait_init(&argc, &argv) != 0)
         return 99;

@@ -20,9 +20,21 @@ enum {
 
 struct scene {
     plait_lock_t lock;
+    plait_rlock_t rlock; /* wanted instead of the lock, if recursive */
+    bool recursive;      /* const */
     uint32_t passes; /* atomic: the hog's */
     uint32_t over;   /* atomic: the modest one has had its turns */
 };
+
+static int take(struct scene *s)
+{
+    return s->recursive ? plait_rlock_acquire(&s->rlock, PLAIT_FOREVER) : plait_lock_acquire(&s->lock, PLAIT_FOREVER);
+}
+
+static int give(struct scene *s)
+{
+    return s->recursive ? plait_rlock_release(&s->rlock) : plait_lock_release(&s->lock);
+}
 
 static void hold(void)
 {
@@ -37,11 +49,11 @@ static void hog(struct worker *self)
     struct scene *s = self->with;
 
     while (!__atomic_load_n(&s->over, __ATOMIC_ACQUIRE)) {
-        if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
+        if (take(s) != 0)
             return;
         hold();
         __atomic_fetch_add(&s->passes, 1, __ATOMIC_RELAXED);
-        if (plait_lock_release(&s->lock) != 0)
+        if (give(s) != 0)
             return;
     }
     self->result = 1;
@@ -57,26 +69,27 @@ static void modest(struct worker *self)
         uint32_t before = __atomic_load_n(&s->passes, __ATOMIC_RELAXED);
         uint32_t waited;
 
-        if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
+        if (take(s) != 0)
             worst = UINT32_MAX;
         waited = __atomic_load_n(&s->passes, __ATOMIC_RELAXED) - before;
         worst = waited > worst ? waited : worst;
-        plait_lock_release(&s->lock);
+        give(s);
         sched_yield();
     }
     __atomic_store_n(&s->over, 1, __ATOMIC_RELEASE);
     self->result = (int)worst;
 }
 
-static void lock_is_not_kept_from_the_modest(void **state)
+static void keep_nothing_from_the_modest(struct stage *stage, bool recursive)
 {
-    struct stage *stage = *state;
     struct scene *s = stage_alloc(stage, sizeof *s);
     struct worker *the_hog, *one;
     int worst;
 
     assert_non_null(s);
+    s->recursive = recursive;
     assert_int_equal(plait_lock_init(&s->lock, stage->flags), 0);
+    assert_int_equal(plait_rlock_init(&s->rlock, stage->flags), 0);
     the_hog = worker_start(stage, hog, s);
     assert_true(EVENTUALLY(__atomic_load_n(&s->passes, __ATOMIC_RELAXED) > 10));
     one = worker_start(stage, modest, s);
@@ -86,7 +99,11 @@ static void lock_is_not_kept_from_the_modest(void **state)
     print_message("the longest wait: %d passes of the hog\n", worst);
     assert_in_range(worst, 0, PASSES_MAX);
     assert_int_equal(plait_lock_fini(&s->lock), 0);
+    assert_int_equal(plait_rlock_fini(&s->rlock), 0);
 }
+
+static void lock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, false); }
+static void rlock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, true); }
 
 /* What one who was killed while it starved leaves behind (wait/robust.c). */
 static void lock_forgets_one_that_starved_and_was_killed(void **state)
@@ -111,6 +128,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EVERYWHERE(lock_is_not_kept_from_the_modest),
+        EVERYWHERE(rlock_is_not_kept_from_the_modest),
         SHARED(lock_forgets_one_that_starved_and_was_killed),
     };
 

@@ -40,7 +40,7 @@ static plait_queue_t *make(const struct kind *kind, size_t item_size, size_t max
 
     arena = NULL;
     if (kind->shared)
-        assert_int_equal(plait_arena_new(&arena, NULL), 0);
+        assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 32u << 20 }), 0);
     assert_int_equal(plait_queue_new(&q, &(struct plait_queue_opts){ .item_size = item_size, .maxsize = maxsize,
                                                                      .arena = arena }), 0);
     return q;

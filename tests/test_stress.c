@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lock, semaphore, event and condition under stress, with deadlines and cancel tokens among them.
+ * Lock, semaphore, event and condition, and any of several under stress, with deadlines and cancel tokens among them.
  *
  * Everybody who gets something gives it back. So if no wake is lost on one who gave up, somebody always makes progress, which
  * the test watches; and after the end all come home and the books balance.
  */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -17,11 +18,23 @@
 
 enum { WORKERS = 6, STALL_SECONDS = 5 };
 
+/* What one call waits for: so many of each kind; permits and items of each; entries at most. */
+enum { EACH = 2, PERMITS = 2, KINDS = 5, ENTRIES_MAX = 20 };
+
 struct scene {
     plait_lock_t lock;
     plait_sem_t sem;
     plait_event_t event;
     plait_cond_t cond;
+    plait_lock_t any_lock[EACH];
+    plait_rlock_t any_rlock[EACH];
+    plait_sem_t any_sem[EACH];
+    plait_queue_t *stocked[EACH];   /* of PERMITS items, which are got and put back */
+    plait_queue_t *shelf[EACH];     /* of PERMITS places, where something is put and taken away */
+    uint32_t used[KINDS][EACH];     /* atomic: how many hold it */
+    uint32_t items[EACH][PERMITS];  /* atomic: 1 while in somebody's hands */
+    uint32_t won[KINDS];            /* atomic: by calls for several */
+    uint32_t arrived, round, over;  /* atomic: the end of a round: who is there, which one it is, was it the last */
     plait_cancel_t tokens[WORKERS]; /* each worker's own, set by its neighbour */
     plait_time_t end;
     uint64_t inside;   /* guarded by lock */
@@ -131,6 +144,132 @@ static bool cond_step(struct worker *self, struct scene *s)
     return plait_lock_release(&s->lock) == 0 && right && (err == 0 || may_give_up_with(err));
 }
 
+/* ---- Any of several: locks, permits, items and places, all given back --------------------- */
+
+enum any_kind { ANY_LOCK, ANY_RLOCK, ANY_SEM, ANY_GET, ANY_PUT };
+
+struct pick {
+    enum any_kind kind;
+    unsigned n;
+    uint32_t item;
+};
+
+static struct plait_wait_entry entry_of(struct scene *s, struct pick *pick)
+{
+    switch (pick->kind) {
+    case ANY_LOCK:
+        return plait_any_lock_acquire(&s->any_lock[pick->n]);
+    case ANY_RLOCK:
+        return plait_any_rlock_acquire(&s->any_rlock[pick->n]);
+    case ANY_SEM:
+        return plait_any_sem_acquire(&s->any_sem[pick->n], 1);
+    case ANY_GET:
+        return plait_any_queue_get(s->stocked[pick->n], &pick->item);
+    default:
+        return plait_any_queue_put(s->shelf[pick->n], &pick->item);
+    }
+}
+
+static int take_plainly(struct scene *s, struct pick *pick, plait_time_t deadline)
+{
+    switch (pick->kind) {
+    case ANY_LOCK:
+        return plait_lock_acquire(&s->any_lock[pick->n], deadline);
+    case ANY_RLOCK:
+        return plait_rlock_acquire(&s->any_rlock[pick->n], deadline);
+    case ANY_SEM:
+        return plait_sem_acquire(&s->any_sem[pick->n], 1, deadline);
+    case ANY_GET:
+        return plait_queue_get(s->stocked[pick->n], &pick->item, deadline);
+    default:
+        return plait_queue_put(s->shelf[pick->n], &pick->item, deadline);
+    }
+}
+
+/* The caller has it: no more do than may. Then give it back. */
+static bool use_and_return(struct worker *self, struct scene *s, struct pick *pick)
+{
+    uint32_t *used = &s->used[pick->kind][pick->n];
+    bool right = __atomic_fetch_add(used, 1, __ATOMIC_RELAXED) < (pick->kind <= ANY_RLOCK ? 1 : PERMITS);
+    uint32_t *item = &s->items[pick->n][pick->item % PERMITS];
+
+    if (pick->kind == ANY_GET)
+        right = pick->item < PERMITS && __atomic_exchange_n(item, 1, __ATOMIC_RELAXED) == 0 && right;
+    if (worker_random(self, 4) == 0)
+        plait_sleep(1e-6 * worker_random(self, 50)); /* the others fall asleep */
+    if (pick->kind == ANY_GET)
+        __atomic_store_n(item, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(used, 1, __ATOMIC_RELAXED);
+    switch (pick->kind) {
+    case ANY_LOCK:
+        return plait_lock_release(&s->any_lock[pick->n]) == 0 && right;
+    case ANY_RLOCK:
+        return plait_rlock_release(&s->any_rlock[pick->n]) == 0 && right;
+    case ANY_SEM:
+        return plait_sem_release(&s->any_sem[pick->n], 1) == 0 && right;
+    case ANY_GET:
+        return plait_queue_put(s->stocked[pick->n], &pick->item, PLAIT_FOREVER) == 0 && right;
+    default:
+        return plait_queue_get(s->shelf[pick->n], &pick->item, PLAIT_FOREVER) == 0 && right;
+    }
+}
+
+static bool any_step(struct worker *self, struct scene *s)
+{
+    struct plait_wait_entry entries[ENTRIES_MAX];
+    struct pick picks[ENTRIES_MAX];
+    plait_time_t deadline = some_deadline(self);
+    size_t count = 1 + worker_random(self, worker_random(self, 8) ? 5 : ENTRIES_MAX), which = 0;
+    bool plainly = worker_random(self, 3) == 0;
+    int err;
+
+    for (size_t i = 0; i < count; i++) {
+        picks[i] = (struct pick){ (enum any_kind)worker_random(self, KINDS), worker_random(self, EACH), 0 };
+        entries[i] = entry_of(s, &picks[i]);
+        entries[i].first = worker_random(self, 5) == 0;
+    }
+    err = plainly ? take_plainly(s, &picks[0], deadline) : plait_wait_any(entries, count, &which, deadline);
+    if (err)
+        return may_give_up_with(err) && (plainly || which == count);
+    if (!plainly)
+        __atomic_fetch_add(&s->won[picks[which].kind], 1, __ATOMIC_RELAXED);
+    plait_cancel_bind(NULL);
+    return use_and_return(self, s, &picks[which]);
+}
+
+static void any_begin(struct stage *stage, struct scene *s)
+{
+    struct plait_queue_opts opts = { .item_size = sizeof(uint32_t), .maxsize = PERMITS };
+
+    opts.arena = stage->flags ? stage->arena : NULL;
+    for (int n = 0; n < EACH; n++) {
+        assert_int_equal(plait_lock_init(&s->any_lock[n], stage->flags), 0);
+        assert_int_equal(plait_rlock_init(&s->any_rlock[n], stage->flags), 0);
+        assert_int_equal(plait_sem_init(&s->any_sem[n], PERMITS, stage->flags | (n % 2 ? PLAIT_BOUNDED : 0)), 0);
+        assert_int_equal(plait_queue_new(&s->stocked[n], &opts), 0);
+        assert_int_equal(plait_queue_new(&s->shelf[n], &opts), 0);
+        for (uint32_t item = 0; item < PERMITS; item++)
+            assert_int_equal(plait_queue_put(s->stocked[n], &item, PLAIT_NOW), 0);
+    }
+}
+
+static void any_end(struct scene *s)
+{
+    for (int n = 0; n < EACH; n++) {
+        uint32_t item, seen = 0;
+
+        assert_int_equal(plait_lock_fini(&s->any_lock[n]), 0);
+        assert_int_equal(plait_rlock_fini(&s->any_rlock[n]), 0);
+        assert_int_equal(plait_sem_value(&s->any_sem[n]), PERMITS);
+        while (plait_queue_get(s->stocked[n], &item, PLAIT_NOW) == 0)
+            seen += 1u << item;
+        assert_int_equal(seen, (1u << PERMITS) - 1);
+        assert_int_equal(plait_queue_qsize(s->shelf[n]), 0);
+        assert_int_equal(plait_queue_destroy(s->stocked[n]), 0);
+        assert_int_equal(plait_queue_destroy(s->shelf[n]), 0);
+    }
+}
+
 /* ---- Runs ------------------------------------------------------------------------------- */
 
 static void run(struct worker *self, bool (*step)(struct worker *, struct scene *))
@@ -151,6 +290,39 @@ static void run_lock(struct worker *self) { run(self, lock_step); }
 static void run_sem(struct worker *self) { run(self, sem_step); }
 static void run_event(struct worker *self) { run(self, event_step); }
 static void run_cond(struct worker *self) { run(self, cond_step); }
+
+/* All have done their steps: begin the next round. */
+static void gather(struct worker *self, struct scene *s)
+{
+    uint32_t round = __atomic_load_n(&s->round, __ATOMIC_ACQUIRE);
+
+    plait_cancel_bind(NULL);
+    if (__atomic_add_fetch(&s->arrived, 1, __ATOMIC_ACQ_REL) % WORKERS == 0) {
+        __atomic_store_n(&s->over, plait_now() >= s->end, __ATOMIC_RELAXED);
+        __atomic_store_n(&s->round, round + 1, __ATOMIC_RELEASE);
+        plait_wake(&s->round, UINT_MAX, self->stage->flags);
+    }
+    while (__atomic_load_n(&s->round, __ATOMIC_ACQUIRE) == round)
+        plait_wait(&s->round, round, self->stage->flags, PLAIT_FOREVER);
+}
+
+/* In short rounds, at whose ends nobody comes by who would wake a sleeper that was forgotten. */
+static void run_any(struct worker *self)
+{
+    struct scene *s = self->with;
+    bool right = true;
+
+    do {
+        for (unsigned steps = 1 + worker_random(self, 4); right && steps > 0; steps--) {
+            play_with_tokens(self, s);
+            right = any_step(self, s);
+            step_done(s);
+        }
+        gather(self, s);
+    } while (right && !__atomic_load_n(&s->over, __ATOMIC_RELAXED));
+    self->result = right ? 0 : 1;
+    __atomic_fetch_add(&s->home, 1, __ATOMIC_RELEASE);
+}
 
 /* False: for STALL_SECONDS nobody made a step, or not all came home after the end. */
 static bool watch(struct scene *s, uint32_t count)
@@ -180,6 +352,7 @@ static void stress(struct stage *stage, void (*run_noun)(struct worker *))
     assert_int_equal(plait_sem_init(&s->sem, 2, stage->flags), 0);
     assert_int_equal(plait_event_init(&s->event, stage->flags), 0);
     assert_int_equal(plait_cond_init(&s->cond, stage->flags), 0);
+    any_begin(stage, s);
     for (int i = 0; i < WORKERS; i++)
         assert_int_equal(plait_cancel_init(&s->tokens[i], stage->flags), 0);
     stage_seed();
@@ -194,12 +367,17 @@ static void stress(struct stage *stage, void (*run_noun)(struct worker *))
     assert_int_equal(plait_lock_fini(&s->lock), 0);
     assert_int_equal(plait_cond_fini(&s->cond), 0);
     assert_true(s->inside == 0);
+    any_end(s);
+    if (run_noun == run_any)
+        print_message("%u rounds; won: %u locks, %u permits, %u items, %u places\n", s->round, s->won[ANY_LOCK] + s->won[ANY_RLOCK], s->won[ANY_SEM],
+                      s->won[ANY_GET], s->won[ANY_PUT]);
 }
 
 static void lock_under_stress_makes_progress(void **state) { stress(*state, run_lock); }
 static void sem_under_stress_makes_progress(void **state) { stress(*state, run_sem); }
 static void event_under_stress_makes_progress(void **state) { stress(*state, run_event); }
 static void cond_under_stress_makes_progress(void **state) { stress(*state, run_cond); }
+static void any_under_stress_makes_progress(void **state) { stress(*state, run_any); }
 
 /* ---- With deaths ------------------------------------------------------------------------ */
 
@@ -279,6 +457,7 @@ int main(void)
         EVERYWHERE(sem_under_stress_makes_progress),
         EVERYWHERE(event_under_stress_makes_progress),
         EVERYWHERE(cond_under_stress_makes_progress),
+        EVERYWHERE(any_under_stress_makes_progress),
         PROCESSES(everybody_may_be_killed_and_the_others_get_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

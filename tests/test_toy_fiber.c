@@ -19,10 +19,10 @@
 #include "wait/parked.h"
 #include "wait/robust.h"
 
-enum { FIBERS = 5, STRESS_FIBERS = 40, STRESS_WAKERS = 2 };
+enum { FIBERS = 5, CROWD_SIZE = 150, STRESS_FIBERS = 40, STRESS_WAKERS = 2 };
 
 /* What fibers can wait for, and what ends the wait. */
-enum noun { WORD, LOCK, SEM, EVENT, COND, NOUNS };
+enum noun { WORD, LOCK, SEM, EVENT, LATCH, GROUP, ANY, CROWD, COND, NOUNS };
 enum waker { THREAD, HANDLER, CANCEL, PARENT, EXPIRY, DEADLINE, FIBER, WAKERS };
 
 struct scene {
@@ -32,11 +32,27 @@ struct scene {
     uint32_t word;
     plait_lock_t lock;
     plait_sem_t sem;
-    plait_event_t event;
+    plait_event_t event, never;
+    plait_latch_t latch;
+    plait_wait_group_t group;
     plait_lock_t cond_lock;
     plait_cond_t cond;
     plait_cancel_t token;
 };
+
+/* A permit among others; with a crowd, among more than the kernel or a hook takes. */
+static int wait_for_any(struct scene *s, size_t count, plait_time_t deadline)
+{
+    struct plait_wait_entry entries[CROWD_SIZE];
+    size_t which = 777;
+    int err;
+
+    for (size_t i = 0; i < count; i++)
+        entries[i] = i % 3 ? plait_any_event_wait(&s->never) : plait_any_lock_acquire(&s->lock);
+    entries[count - 1] = plait_any_sem_acquire(&s->sem, 1);
+    err = plait_wait_any(entries, count, &which, deadline);
+    return which == (err ? count : count - 1) ? err : -7;
+}
 
 static int wait_for_noun(struct scene *s, plait_time_t deadline)
 {
@@ -54,6 +70,14 @@ static int wait_for_noun(struct scene *s, plait_time_t deadline)
         return plait_sem_acquire(&s->sem, 1, deadline);
     case EVENT:
         return plait_event_wait(&s->event, deadline);
+    case LATCH:
+        return plait_latch_wait(&s->latch, deadline);
+    case GROUP:
+        return plait_wait_group_wait(&s->group, deadline);
+    case ANY:
+        return wait_for_any(s, 3, deadline);
+    case CROWD:
+        return wait_for_any(s, CROWD_SIZE, deadline);
     default:
         if (plait_lock_acquire(&s->cond_lock, PLAIT_FOREVER) != 0)
             return -3;
@@ -74,10 +98,18 @@ static void wake_noun(struct scene *s)
         plait_lock_release(&s->lock);
         break;
     case SEM:
+    case ANY:
+    case CROWD:
         plait_sem_release(&s->sem, FIBERS);
         break;
     case EVENT:
         plait_event_set(&s->event);
+        break;
+    case LATCH:
+        plait_latch_count_down(&s->latch, 1);
+        break;
+    case GROUP:
+        plait_wait_group_done(&s->group);
         break;
     default:
         plait_cond_notify_all(&s->cond);
@@ -151,6 +183,8 @@ static void try_one(enum noun noun, enum waker waker)
 
     assert_non_null(s.toy);
     assert_int_equal(plait_lock_acquire(&s.lock, PLAIT_FOREVER), 0);
+    assert_int_equal(plait_latch_init(&s.latch, 1, 0), 0);
+    assert_int_equal(plait_wait_group_add(&s.group, 1), 0);
     for (int i = 0; i < FIBERS; i++)
         assert_non_null(fibers[i] = toy_spawn(s.toy, wait_in_fiber, &s, 0));
     if (waker == FIBER || waker == HANDLER)
@@ -237,6 +271,12 @@ static void *run_toy_and_look(void *arg)
     return syscall(SYS_get_robust_list, 0, &head, &size) == 0 && head ? head->pending : arg;
 }
 
+/* By when the death of a thread that was joined is known: without lists it may be seen for another moment. */
+static plait_time_t once_joined(void)
+{
+    return plait__robust_list_works() ? PLAIT_NOW : plait_after(10);
+}
+
 static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state)
 {
     struct two_locks *two;
@@ -262,9 +302,7 @@ static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state
     pthread_join(runner, &pending);
     assert_null(pending);
     for (int i = 0; i < 2; i++) {
-        /* without lists, a thread may be seen for a moment after it was joined */
-        assert_int_equal(plait_lock_acquire(&two->lock[i], plait__robust_list_works() ? PLAIT_NOW : plait_after(10)),
-                         EOWNERDEAD);
+        assert_int_equal(plait_lock_acquire(&two->lock[i], once_joined()), EOWNERDEAD);
         assert_int_equal(plait_lock_consistent(&two->lock[i]), 0);
         assert_int_equal(plait_lock_release(&two->lock[i]), 0);
     }
@@ -334,6 +372,139 @@ static void fibers_of_one_thread_are_strangers_to_its_shared_locks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* The same with rlocks, private and shared, which know their levels; and a condition that gives up all of them. */
+struct rowners {
+    plait_rlock_t rlock;
+    plait_cond_t cond;
+    uint32_t step; /* how far they are */
+    int released_by_other, tried_by_other, depth_after;
+    unsigned depth_of_other;
+};
+
+static void hold_rlock_among_fibers(struct toy_fiber *self)
+{
+    struct rowners *o = self->with;
+
+    self->result = 0;
+    for (int i = 0; i < 2; i++)
+        self->result |= plait_rlock_acquire(&o->rlock, PLAIT_FOREVER);
+    o->step = 1;
+    while (o->step == 1)
+        toy_yield(self);
+    self->result |= plait_cond_wait(&o->cond, &o->rlock.lock, PLAIT_FOREVER);
+    o->depth_after = (int)plait_rlock_depth(&o->rlock);
+    for (int i = 0; i < 2; i++)
+        self->result |= plait_rlock_release(&o->rlock);
+}
+
+static void meddle_with_rlock_among_fibers(struct toy_fiber *self)
+{
+    struct rowners *o = self->with;
+
+    while (o->step == 0)
+        toy_yield(self);
+    o->released_by_other = plait_rlock_release(&o->rlock);
+    o->depth_of_other = plait_rlock_depth(&o->rlock);
+    o->tried_by_other = plait_rlock_acquire(&o->rlock, PLAIT_NOW);
+    o->step = 2;
+    self->result = plait_rlock_acquire(&o->rlock, PLAIT_FOREVER); /* until the other waits for the condition */
+    self->result |= plait_cond_notify_all(&o->cond);
+    for (int i = 0; i < 3; i++)
+        toy_yield(self);
+    self->result |= plait_rlock_release(&o->rlock);
+}
+
+static void try_rlock_among_fibers(struct rowners *o, unsigned flags)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *holder, *other;
+
+    assert_int_equal(plait_rlock_init(&o->rlock, flags), 0);
+    assert_int_equal(plait_cond_init(&o->cond, 0), 0);
+    assert_non_null(holder = toy_spawn(toy, hold_rlock_among_fibers, o, 0));
+    assert_non_null(other = toy_spawn(toy, meddle_with_rlock_among_fibers, o, 0));
+    toy_run(toy);
+    assert_int_equal(holder->result, 0);
+    assert_int_equal(other->result, 0);
+    assert_int_equal(o->released_by_other, EPERM);
+    assert_int_equal(o->depth_of_other, 0);
+    assert_int_equal(o->tried_by_other, ETIMEDOUT);
+    assert_int_equal(o->depth_after, 2);
+    assert_false(plait_rlock_is_locked(&o->rlock));
+    toy_free(toy);
+}
+
+static void fibers_of_one_thread_are_strangers_to_its_rlocks(void **state)
+{
+    static struct rowners private;
+    plait_arena_t *arena;
+    struct rowners *shared;
+
+    try_rlock_among_fibers(&private, 0);
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *shared, (void **)&shared), 0);
+    try_rlock_among_fibers(shared, PLAIT_SHARED);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+/* Many fibers of one thread in the queue of one shared condition. */
+struct shared_crowd {
+    plait_lock_t lock;
+    plait_cond_t cond;
+    uint32_t waiting; /* guarded by lock */
+};
+
+static void wait_for_shared_cond(struct toy_fiber *self)
+{
+    struct shared_crowd *c = self->with;
+
+    self->result = plait_lock_acquire(&c->lock, PLAIT_FOREVER);
+    c->waiting++;
+    self->result |= plait_cond_wait(&c->cond, &c->lock, self->number % 2 ? PLAIT_FOREVER : plait_after(0.005));
+    c->waiting--;
+    if (plait_lock_release(&c->lock) != 0)
+        self->result = -2;
+}
+
+/* All have come, and so many of them are still there. */
+static bool still_wait(struct shared_crowd *c, uint32_t count)
+{
+    bool so = false;
+
+    if (plait_lock_acquire(&c->lock, PLAIT_FOREVER) == 0) {
+        so = c->waiting == count && c->cond.arrivals == 2 * FIBERS;
+        plait_lock_release(&c->lock);
+    }
+    return so;
+}
+
+static void fibers_of_one_thread_wait_for_a_shared_condition(void **state)
+{
+    struct toy *toy = toy_new();
+    struct toy_fiber *fibers[2 * FIBERS];
+    struct shared_crowd *c;
+    plait_arena_t *arena;
+    pthread_t thread;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *c, (void **)&c), 0);
+    assert_int_equal(plait_lock_init(&c->lock, PLAIT_SHARED), 0);
+    assert_int_equal(plait_cond_init(&c->cond, PLAIT_SHARED), 0);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_non_null(fibers[i] = toy_spawn(toy, wait_for_shared_cond, c, 0));
+    assert_int_equal(pthread_create(&thread, NULL, run_toy, toy), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS))); /* every other one has no time */
+    assert_int_equal(plait_cond_notify(&c->cond, 2), 0);
+    assert_true(EVENTUALLY(still_wait(c, FIBERS - 2)));
+    assert_int_equal(plait_cond_notify_all(&c->cond), 0);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 2 * FIBERS; i++)
+        assert_int_equal(fibers[i]->result, i % 2 ? 0 : ETIMEDOUT);
+    assert_int_equal(plait_cond_fini(&c->cond), 0);
+    toy_free(toy);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 static void acquire_and_end(struct toy_fiber *self)
 {
     self->result = plait_lock_acquire(self->with, PLAIT_FOREVER);
@@ -368,7 +539,7 @@ static void lock_of_a_fiber_that_cannot_run_is_a_deadlock(void **state)
     assert_int_equal(pthread_create(&thread, NULL, run_toy_then_acquire, lock), 0);
     pthread_join(thread, &answer);
     assert_int_equal((intptr_t)answer, EDEADLK);
-    assert_int_equal(plait_lock_acquire(lock, PLAIT_NOW), EOWNERDEAD); /* the next is no fiber */
+    assert_int_equal(plait_lock_acquire(lock, once_joined()), EOWNERDEAD); /* the next is no fiber */
     assert_int_equal(plait_lock_consistent(lock), 0);
     assert_int_equal(plait_lock_release(lock), 0);
     assert_int_equal(plait_arena_free(arena), 0);
@@ -400,6 +571,26 @@ static void wrong_if(struct stress *s, bool wrong)
 static plait_time_t some_deadline(unsigned dice)
 {
     return dice % 3 == 0 ? plait_after(1e-6 * dice) : PLAIT_FOREVER;
+}
+
+static void any_step(struct stress *s, unsigned dice)
+{
+    struct plait_wait_entry entries[] = {
+        plait_any_lock_acquire(&s->lock),
+        plait_any_sem_acquire(&s->sem, 1),
+        plait_any_event_wait(&s->event),
+    };
+    size_t which;
+    int err = plait_wait_any(entries, dice % 2 ? 2 : 3, &which, some_deadline(dice));
+
+    wrong_if(s, err != 0 && err != ETIMEDOUT && err != ECANCELED);
+    if (err == 0 && which == 0) {
+        wrong_if(s, s->inside++ != 0);
+        s->inside--;
+        plait_lock_release(&s->lock);
+    }
+    if (err == 0 && which == 1)
+        plait_sem_release(&s->sem, 1);
 }
 
 static void step(struct stress *s, unsigned what, unsigned dice)
@@ -438,6 +629,9 @@ static void step(struct stress *s, unsigned what, unsigned dice)
     case 4:
         plait_cond_notify(&s->cond, dice % 3);
         break;
+    case 5:
+        any_step(s, dice);
+        break;
     default:
         if (plait_lock_acquire(&s->lock, PLAIT_FOREVER) != 0)
             break; /* cancelled */
@@ -459,7 +653,7 @@ static void stress_in_fiber(struct toy_fiber *self)
 
         if (toy_random(self, 4) == 0)
             plait_cancel_set(&token);
-        step(s, toy_random(self, 6), toy_random(self, 300));
+        step(s, toy_random(self, 7), toy_random(self, 300));
         plait_cancel_bind(before);
         token = (plait_cancel_t){ 0 };
         if (toy_random(self, 3) == 0)
@@ -474,7 +668,7 @@ static void *stress_in_thread(void *arg)
     struct toy_fiber dice = { .random = (uintptr_t)&dice };
 
     while (plait_now() < s->end)
-        step(s, toy_random(&dice, 6), toy_random(&dice, 300));
+        step(s, toy_random(&dice, 7), toy_random(&dice, 300));
     return NULL;
 }
 
@@ -539,6 +733,8 @@ int main(void)
         cmocka_unit_test(fiber_times_out_never_early),
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
+        cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
+        cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),
         cmocka_unit_test(lock_of_a_fiber_that_cannot_run_is_a_deadlock),
         cmocka_unit_test(fibers_and_threads_under_stress_lose_no_wake),
     };

@@ -66,7 +66,8 @@ struct plait_arena_opts {
 /*
  * Open or make an arena; *arena_out receives the handle. Opening again what this process has open gives
  * another handle on the same mapping. Memory given with .memory is made an arena if it is all zero at
- * its start, else opened as one. Returns 0 or
+ * its start, or if it was being made one by a process that was killed; else opened as one. Of several that do so at once,
+ * one makes it. Returns 0 or
  *   EINVAL   absurd sizes; a bad name; .memory with .name, not aligned or too small
  *   EBADMSG  what is there is not an arena, is damaged, cut short, of another version, or made for
  *            another libc, lock mode or pid namespace

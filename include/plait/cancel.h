@@ -9,6 +9,7 @@
 #include <plait/export.h>
 #include <plait/time.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -119,6 +120,9 @@ PLAIT_API int plait_cancel_reason(const plait_cancel_t *token, int *code_out, co
  * that the caller is bound to was set first.
  */
 PLAIT_API int plait_cancel_wait(const plait_cancel_t *token, plait_time_t deadline);
+
+/* plait_cancel_wait as an entry of plait_wait_any; there a token with ancestors is looked at every few milliseconds. */
+PLAIT_API struct plait_wait_entry plait_any_cancel_wait(const plait_cancel_t *token);
 
 /*
  * Bind the calling thread (in a fiber: that fiber) to `token`, or to none with NULL. Returns the token bound

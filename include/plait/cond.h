@@ -76,7 +76,8 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   ENOTRECOVERABLE  the lock cannot be held any more (plait/lock.h); it is not held
  *   EPERM            the lock is not held (shared or recursive: by the caller); nothing done
  *   EINVAL           a shared condition with a private lock; nothing done
- *   ENOSPC           the arena's table of participants is full; nothing done
+ *   ENOSPC           the arena's table of participants is full, where fibers of one thread that wait at one time count as
+ *                    several; nothing done
  * A cancellation point of pthreads: the lock is held, at all levels, when the clean-up handlers run, and a notification that
  * the cancelled waiter had been given passes to the next.
  */

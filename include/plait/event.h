@@ -9,6 +9,7 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -59,6 +60,9 @@ PLAIT_API bool plait_event_is_set(const plait_event_t *event);
  * ECANCELED: the caller's cancel token was set first. A cancellation point of pthreads where it has to sleep.
  */
 PLAIT_API int plait_event_wait(plait_event_t *event, plait_time_t deadline);
+
+/* plait_event_wait as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_event_wait(plait_event_t *event);
 
 /* What the inlined wait falls back to: the same contract. Not to be called directly. */
 PLAIT_API int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline);

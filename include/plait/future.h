@@ -8,6 +8,7 @@
 
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -74,6 +75,9 @@ PLAIT_API int plait_future_get(plait_future_t *future, const void **bytes_out, s
 
 /* Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. */
 PLAIT_API int plait_future_wait(plait_future_t *future, plait_time_t deadline);
+
+/* plait_future_wait as an entry of plait_wait_any. A pool's worker may run the task itself, as in plait_future_wait. */
+PLAIT_API struct plait_wait_entry plait_any_future_wait(plait_future_t *future);
 
 /* Done? And: done and succeeded? */
 PLAIT_API bool plait_future_is_ready(const plait_future_t *future);

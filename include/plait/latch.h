@@ -7,6 +7,7 @@
 
 #include <plait/export.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -53,6 +54,9 @@ PLAIT_API int plait_latch_count_down(plait_latch_t *latch, unsigned n);
 
 /* Wait until it is open. 0: it is. ETIMEDOUT: not by the deadline. ECANCELED: the caller's cancel token was set first. */
 PLAIT_API int plait_latch_wait(plait_latch_t *latch, plait_time_t deadline);
+
+/* plait_latch_wait as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_latch_wait(plait_latch_t *latch);
 
 /* How much is left to count at the instant of the look; 0: open, and what was written before is seen. */
 PLAIT_API unsigned plait_latch_count(const plait_latch_t *latch);

@@ -9,6 +9,7 @@
 
 #include <plait/export.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -84,6 +85,12 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  * Not a cancellation point of pthreads; not for signal handlers.
  */
 PLAIT_API int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);
+
+/*
+ * plait_lock_acquire as an entry of plait_wait_any. A lock with PLAIT_PRIO_INHERIT is looked at every few milliseconds there, and
+ * lends no priority.
+ */
+PLAIT_API struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock);
 
 /*
  * Release the lock, and wake one sleeper. EPERM, and nothing done: the lock is not held, or (shared) not by

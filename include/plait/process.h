@@ -9,6 +9,7 @@
 
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -78,6 +79,9 @@ PLAIT_API int plait_process_start(plait_process_t *process);
  * killed before it could tell how.
  */
 PLAIT_API int plait_process_join(plait_process_t *process, plait_time_t deadline);
+
+/* plait_process_join as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_process_join(plait_process_t *process);
 
 /* Started and not yet ended? */
 PLAIT_API bool plait_process_is_alive(const plait_process_t *process);

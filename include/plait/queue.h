@@ -9,6 +9,7 @@
 #include <plait/arena.h>
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -107,6 +108,10 @@ PLAIT_API int plait_queue_put(plait_queue_t *queue, const void *item, plait_time
  *   ECANCELED  the caller's cancel token was set before there was an item
  */
 PLAIT_API int plait_queue_get(plait_queue_t *queue, void *item, plait_time_t deadline);
+
+/* plait_queue_put and plait_queue_get as entries of plait_wait_any. *item is read, or written, only if that entry wins. */
+PLAIT_API struct plait_wait_entry plait_any_queue_put(plait_queue_t *queue, const void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_get(plait_queue_t *queue, void *item);
 
 /*
  * Close the queue: no more puts; what is in it can still be got. Every putter that waits answers EPIPE, and every getter

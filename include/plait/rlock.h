@@ -9,6 +9,7 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -66,6 +67,9 @@ PLAIT_API int plait_rlock_fini(plait_rlock_t *rlock);
  * Not a cancellation point of pthreads; not for signal handlers.
  */
 PLAIT_API int plait_rlock_acquire(plait_rlock_t *rlock, plait_time_t deadline);
+
+/* plait_rlock_acquire as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock);
 
 /* Release a level; the last one wakes one sleeper. EPERM, and nothing done: the caller does not hold it. */
 PLAIT_API int plait_rlock_release(plait_rlock_t *rlock);

@@ -8,6 +8,7 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -64,6 +65,9 @@ PLAIT_API int plait_sem_fini(plait_sem_t *sem);
  *   EINVAL     count is 0, or more than there can ever be
  */
 PLAIT_API int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline);
+
+/* plait_sem_acquire as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count);
 
 /*
  * Give `count` permits back, or the first time, and wake as many sleepers as they may serve. EOVERFLOW, and nothing

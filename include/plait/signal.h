@@ -3,32 +3,33 @@
 #ifndef PLAIT_SIGNAL_H
 #define PLAIT_SIGNAL_H
 
-#include <signal.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
 /*
  * plait_signal_t - a handle on a set of signals of this process; what arrives is kept until a waiter takes it.
  *
+ *     static const int stop[] = { SIGTERM, SIGHUP, 0 };
+ *
  *     int main(void)
  *     {
- *         sigset_t stop;                                         // blocked before any thread is started
- *         sigemptyset(&stop);
- *         sigaddset(&stop, SIGTERM);
- *         sigaddset(&stop, SIGHUP);
- *         pthread_sigmask(SIG_BLOCK, &stop, NULL);
+ *         plait_signal_block(stop);                   // before any thread is started
  *         ...
- *         plait_signal_new(&s, &(struct plait_signal_opts){ .signals = (const int[]){ SIGTERM, SIGHUP, 0 } });
- *         while (plait_signal_wait(s, &info, PLAIT_FOREVER) == 0 && info.si_signo == SIGHUP)
+ *         plait_signal_new(&s, &(struct plait_signal_opts){ .signals = stop });
+ *         while (plait_signal_wait(s, &info, PLAIT_FOREVER) == 0 && info.number == SIGHUP)
  *             read_configuration();
- *         plait_queue_close(jobs);                               // SIGTERM: no more, finish what is there
+ *         plait_queue_close(jobs);                    // SIGTERM: no more, finish what is there
  *
- * The caller blocks the signals, in all threads, before any is started: they inherit the mask. Nothing is done behind
- * the program's back: no handler is installed, no mask or disposition changed, and a signal that no object
+ * or, beside other objects, plait_any_signal_wait(s, &info) for plait_wait_any.
+ *
+ * The program blocks the signals, in all threads, before any is started: they inherit the mask. Nothing is done behind
+ * its back: no handler is installed, no disposition changed, no mask but by plait_signal_block, and a signal that no object
  * is for is never touched. A signal that some thread does not block does there what it always did.
  *
  * Each object is like a process of its own: every one of several for the same signal sees it. It keeps what
@@ -52,6 +53,24 @@ struct plait_signal_opts {
     unsigned depth;     /* real-time signals kept at one time, at most 65536; 0: 64 */
 };
 
+/* What the kernel tells of a signal; 0 where it tells nothing. */
+struct plait_signal_info {
+    int number;    /* SIGTERM, say */
+    int code;      /* how it was sent: si_code of sigaction(2) */
+    pid_t pid;     /* the sender; of SIGCHLD: the child */
+    uid_t uid;     /* of that process */
+    int status;    /* of SIGCHLD: exit code or signal */
+    int fd;        /* of SIGIO: the descriptor */
+    int value;     /* what sigqueue or a timer gave along, as a number */
+    void *pointer; /* the same, as a pointer */
+};
+
+/*
+ * Block the signals, whose numbers are ended by 0, in the calling thread and those that it will start: pthread_sigmask in one
+ * line. EINVAL, and nothing done: one of them cannot be waited for, as below.
+ */
+PLAIT_API int plait_signal_block(const int *signals);
+
 /*
  * Make an object. EINVAL: no signal, or one that there is not; SIGKILL and SIGSTOP, which nobody can wait for, and SIGSEGV,
  * SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, the marks of faults; one that the caller does not block; an absurd depth.
@@ -68,14 +87,18 @@ PLAIT_INLINE_ALWAYS int plait_signal_new(plait_signal_t **signal_out, const stru
 
 /*
  * Take the signal that arrived first, waiting for one until the deadline; *info_out (may be NULL) receives what the
- * kernel tells of it: si_signo its number, si_pid the sender. Returns
+ * kernel tells of it. Returns
  *   0          taken
  *   ETIMEDOUT  none arrived by the deadline
  *   ECANCELED  the caller's cancel token was set first; nothing taken
  *   EAGAIN, ENOMEM, EMFILE, ENFILE  in a child after fork: as plait_signal_new
  * Not for signal handlers.
  */
-PLAIT_API int plait_signal_wait(plait_signal_t *signal, siginfo_t *info_out, plait_time_t deadline);
+PLAIT_API int plait_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out,
+                                plait_time_t deadline);
+
+/* plait_signal_wait as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out);
 
 /* How often the signal `number` has arrived (0: any of the set), taken or not: those seen, as the kernel merges too. */
 PLAIT_API unsigned long long plait_signal_count(const plait_signal_t *signal, int number);

@@ -9,6 +9,7 @@
 
 #include <plait/export.h>
 #include <plait/time.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -59,6 +60,9 @@ PLAIT_API int plait_thread_start(plait_thread_t *thread);
  * fork, and the thread is its parent's.
  */
 PLAIT_API int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t deadline);
+
+/* plait_thread_join as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_thread_join(plait_thread_t *thread, void **result_out);
 
 /* Started and not yet ended? */
 PLAIT_API bool plait_thread_is_alive(const plait_thread_t *thread);

@@ -70,7 +70,7 @@ struct plait_wait_word {
  * Wait until one of `count` words is no longer as expected, or is woken; private and shared ones may be
  * mixed. *index_out (may be NULL) receives the index of a word that changed or was woken, if known, else
  * `count`. Returns as plait_wait; EINVAL also when count is 0 or above PLAIT_WAIT_MANY_MAX. Where the kernel
- * has no futex_waitv the words are looked at every millisecond or more seldom instead (up to 20 ms).
+ * has no futex_waitv, shared words beside others are looked at every millisecond or more seldom instead (up to 20 ms).
  */
 PLAIT_API int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out,
                               plait_time_t deadline);

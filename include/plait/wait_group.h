@@ -7,6 +7,7 @@
 
 #include <plait/export.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -59,6 +60,9 @@ PLAIT_API int plait_wait_group_done(plait_wait_group_t *group);
  * ECANCELED: the caller's cancel token was set first.
  */
 PLAIT_API int plait_wait_group_wait(plait_wait_group_t *group, plait_time_t deadline);
+
+/* plait_wait_group_wait as an entry of plait_wait_any. */
+PLAIT_API struct plait_wait_entry plait_any_wait_group_wait(plait_wait_group_t *group);
 
 /* How many are under way at the instant of the look. */
 PLAIT_API unsigned plait_wait_group_count(const plait_wait_group_t *group);

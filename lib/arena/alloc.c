@@ -3,143 +3,37 @@
  * How it works
  *
  * The heap is a row of blocks from heap_offset to `top`, each with 16 bytes of header: its class (and so its size) and its
- * state. That is the truth. A block never changes its size and never merges; a free one waits in the free list of its
- * class. Sizes are multiples of 64, four classes to a doubling: at most a quarter of a large block is lost. Free lists
- * and `used` are caches, made anew from the blocks when a holder of the lock has died (repair).
+ * state. That is the truth. A free one waits in the free list of its class. Sizes are multiples of 64, four classes to a
+ * doubling: at most a quarter of a large block is lost. Free lists and `used` are caches, made anew from the blocks when
+ * a holder of the lock has died (repair).
+ *
+ * A block is taken from the list of its class, else from above `top`. Only where neither has any is a larger free block cut;
+ * and only where there is none, are free neighbours joined (block.c), unless nothing was freed since the last time. So what is
+ * used again and again in the same sizes is found at once, and memory is not at its end while it only lies in the wrong sizes.
  *
  * Killed at any instruction, with the lock held:
  *   - a new block at `top` exists when `top` has moved past it, one store after its header was written;
+ *   - a larger one is cut by one store to its header, after those of the rest were written behind it;
  *   - a block being allocated stands in `pending_block` until it is committed. Committed means: its offset stands in
  *     the place that `pending_place` names (a variable of the arena: alloc_into), or, where there is none, that
  *     `pending_block` was cleared. Repair frees a pending block that was not committed. Releases run the other way
  *     round (pending_free): repair finishes them.
  * So a death loses no memory but a block that plait_arena_alloc was just handing to a caller who is now dead.
  *
- * The system's memory is reserved up to `reserved`, by fallocate, before `top` moves there: so no touch can fail for
- * want of it (SIGBUS). Large free blocks give their whole pages back, and reserve them again when they are used.
- *
  * E1: the lock orders everything here. E2: `top` is released after `reserved` and the block below it: who looks without
  * the lock (opening, verifying) acquires `top` and then finds a `reserved` that is not smaller.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "arena/arena.h"
 #include "arena/member.h"
-#include "arena/open.h"
+#include "arena/pages.h"
 #include "base/atomic.h"
-
-enum {
-    RESERVE_STEP = 256 * 1024, /* what is taken from the system at a time */
-    HOLE_MIN = 256 * 1024      /* blocks from this size on give their pages back when freed */
-};
-
-/* Sizes of blocks, header included: 64 * (4 + r) << e / 4 for class 4e + r, and the first three by hand. */
-uint64_t plait__class_size(unsigned class)
-{
-    if (class < 4)
-        return (uint64_t)PLAIT__BLOCK_UNIT * (class + 1);
-    return ((uint64_t)PLAIT__BLOCK_UNIT * (4 + class % 4 + 1)) << (class / 4 - 1);
-}
-
-static unsigned class_for(uint64_t total)
-{
-    unsigned class = 0;
-
-    while (class < PLAIT__ARENA_CLASSES && plait__class_size(class) < total)
-        class++;
-    return class;
-}
-
-static uint32_t block_check(uint64_t offset, unsigned class)
-{
-    return (uint32_t)((offset ^ 0x706c61697430u) * 0x9e3779b1u) ^ (class * 0x85ebca6bu);
-}
 
 static struct plait__block *block_at(const struct plait__arena_header *h, uint64_t offset)
 {
     return plait__at(h, offset);
-}
-
-bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset)
-{
-    const struct plait__block *b;
-    uint64_t top = load64_acquire(&h->top); /* E2 */
-
-    if (offset < plait__heap_offset(h->participants) || offset >= top ||
-        offset % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block))
-        return false;
-    b = block_at(h, offset);
-    return b->class < PLAIT__ARENA_CLASSES && b->check == block_check(offset, b->class) &&
-           plait__class_size(b->class) <= top - offset &&
-           (b->state == PLAIT__BLOCK_USED || b->state == PLAIT__BLOCK_FREE || b->state == PLAIT__BLOCK_FREE_HOLE);
-}
-
-static int reserve_range(struct plait__arena_header *h, uint64_t offset, uint64_t size)
-{
-    struct plait_arena *arena = plait__arena_find(h, 1);
-
-    if (!arena)
-        return EINVAL;
-    if (arena->kind == PLAIT__ARENA_OWN_MEMORY)
-        return 0;
-    return plait__open_is_ours(arena) ? plait__open_reserve(arena->fd, offset, size) : ENOSPC;
-}
-
-int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
-{
-    uint64_t generous = (end + RESERVE_STEP - 1) / RESERVE_STEP * RESERVE_STEP;
-
-    if (end <= h->reserved)
-        return 0;
-    if (end > h->limit)
-        return ENOSPC;
-    if (generous > h->limit)
-        generous = h->limit;
-    if (reserve_range(h, h->reserved, generous - h->reserved) == 0) {
-        store64_relaxed(&h->reserved, generous);
-        return 0;
-    }
-    if (reserve_range(h, h->reserved, end - h->reserved) != 0)
-        return ENOSPC;
-    store64_relaxed(&h->reserved, end);
-    return 0;
-}
-
-/* The whole pages inside a large block, but for its header's. */
-static bool inner_pages(uint64_t offset, uint64_t size, uint64_t *start_out, uint64_t *length_out)
-{
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t start = (offset + sizeof(struct plait__block) + page - 1) / page * page;
-    uint64_t end = (offset + size) / page * page;
-
-    *start_out = start;
-    *length_out = end > start ? end - start : 0;
-    return size >= HOLE_MIN && end > start;
-}
-
-static void give_pages_back(struct plait__arena_header *h, uint64_t offset, struct plait__block *b)
-{
-    struct plait_arena *arena = plait__arena_find(h, 1);
-    uint64_t start, length;
-
-    if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY ||
-        !inner_pages(offset, plait__class_size(b->class), &start, &length) || !plait__open_is_ours(arena))
-        return;
-    b->state = PLAIT__BLOCK_FREE_HOLE;
-    fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)length);
-}
-
-static int take_pages_again(struct plait__arena_header *h, uint64_t offset, const struct plait__block *b)
-{
-    uint64_t start, length;
-
-    if (b->state != PLAIT__BLOCK_FREE_HOLE || !inner_pages(offset, plait__class_size(b->class), &start, &length))
-        return 0;
-    return reserve_range(h, start, length);
 }
 
 static void push_free(struct plait__arena_header *h, uint64_t offset, struct plait__block *b)
@@ -162,21 +56,14 @@ static void settle_pending(struct plait__arena_header *h, struct plait__block *b
         b->state = PLAIT__BLOCK_FREE;
 }
 
-/* Finish or undo what a dead holder of the lock was doing, and make the caches anew. */
-static int repair(struct plait__arena_header *h)
+/* Make free lists and `used` anew from the blocks. */
+static int remake_caches(struct plait__arena_header *h)
 {
-    uint64_t pending = h->pending_block;
-    uint64_t heap = plait__heap_offset(h->participants);
     uint64_t used = 0;
 
-    if (h->top < heap || (h->top - heap) % PLAIT__BLOCK_UNIT || h->top > h->reserved || h->reserved > h->limit)
-        return EBADMSG;
-    if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
-        return EBADMSG;
-    if (pending && plait__block_is_sound(h, pending))
-        settle_pending(h, block_at(h, pending));
     memset(h->free_lists, 0, sizeof h->free_lists);
-    for (uint64_t offset = heap; offset < h->top; offset += plait__class_size(block_at(h, offset)->class)) {
+    for (uint64_t offset = plait__heap_offset(h->participants); offset < h->top;
+         offset += plait__class_size(block_at(h, offset)->class)) {
         struct plait__block *b = block_at(h, offset);
 
         if (!plait__block_is_sound(h, offset))
@@ -187,6 +74,26 @@ static int repair(struct plait__arena_header *h)
             push_free(h, offset, b);
     }
     h->used = used;
+    return 0;
+}
+
+/* Finish or undo what a dead holder of the lock was doing, and make the caches anew. */
+static int repair(struct plait__arena_header *h)
+{
+    uint64_t pending = h->pending_block;
+    uint64_t heap = plait__heap_offset(h->participants);
+    int err;
+
+    if (h->top < heap || (h->top - heap) % PLAIT__BLOCK_UNIT || h->top > h->reserved || h->reserved > h->limit)
+        return EBADMSG;
+    if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
+        return EBADMSG;
+    if (pending && plait__block_is_sound(h, pending))
+        settle_pending(h, block_at(h, pending));
+    err = remake_caches(h);
+    if (err)
+        return err;
+    h->unjoined = 1;
     h->pending_block = 0;
     return 0;
 }
@@ -235,7 +142,7 @@ static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_
     b = block_at(h, offset);
     if (b->state == PLAIT__BLOCK_USED || b->class != class)
         return EBADMSG;
-    err = take_pages_again(h, offset, b);
+    err = plait__pages_take_again(h, offset, b);
     if (err)
         return err;
     h->pending_block = offset;
@@ -256,12 +163,111 @@ static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t
     err = plait__arena_reserve(h, offset + size);
     if (err)
         return err;
-    *block_at(h, offset) = (struct plait__block){ block_check(offset, class), (uint16_t)class, PLAIT__BLOCK_USED, 0 };
+    plait__block_write(h, offset, class, PLAIT__BLOCK_USED);
     h->pending_block = offset;
     compiler_barrier();
     store64_release(&h->top, offset + size); /* E2 */
     *offset_out = offset;
     return 0;
+}
+
+/* The first free block of more than the class's size, and all its pages; ENOSPC: there is none. */
+static int find_larger(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+{
+    while (++class < PLAIT__ARENA_CLASSES) {
+        uint64_t offset = h->free_lists[class];
+
+        if (!offset)
+            continue;
+        if (!plait__block_is_sound(h, offset) || block_at(h, offset)->state == PLAIT__BLOCK_USED ||
+            block_at(h, offset)->class != class)
+            return EBADMSG;
+        if (plait__pages_take_again(h, offset, block_at(h, offset)) == 0) {
+            *offset_out = offset;
+            return 0;
+        }
+    }
+    return ENOSPC;
+}
+
+/* Cut a block of the class off a larger one; the rest becomes free blocks. */
+static int cut(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+{
+    uint64_t offset, rest, end, next;
+    unsigned larger;
+    int err = find_larger(h, class, &offset);
+
+    if (err)
+        return err;
+    larger = block_at(h, offset)->class;
+    next = block_at(h, offset)->next_free;
+    rest = offset + plait__class_size(class);
+    end = offset + plait__class_size(larger);
+    plait__blocks_tile(h, rest, end - rest);
+    h->pending_block = offset;
+    compiler_barrier();
+    plait__block_write(h, offset, class, PLAIT__BLOCK_USED);
+    h->free_lists[larger] = next;
+    for (; rest < end; rest += plait__class_size(block_at(h, rest)->class)) {
+        plait__pages_give_back(h, rest, block_at(h, rest));
+        push_free(h, rest, block_at(h, rest));
+    }
+    *offset_out = offset;
+    return 0;
+}
+
+/* The end of the run of free blocks that starts there. */
+static uint64_t run_of_free(const struct plait__arena_header *h, uint64_t offset, unsigned *count_out, bool *has_hole_out)
+{
+    *count_out = 0;
+    *has_hole_out = false;
+    while (offset < h->top && plait__block_is_sound(h, offset) && block_at(h, offset)->state != PLAIT__BLOCK_USED) {
+        *has_hole_out |= block_at(h, offset)->state == PLAIT__BLOCK_FREE_HOLE;
+        ++*count_out;
+        offset += plait__class_size(block_at(h, offset)->class);
+    }
+    return offset;
+}
+
+/* Join all free neighbours, so that there are as large blocks as can be. */
+static int join(struct plait__arena_header *h)
+{
+    uint64_t offset = plait__heap_offset(h->participants);
+
+    h->unjoined = 0;
+    while (offset < h->top) {
+        unsigned count;
+        bool has_hole;
+        uint64_t end = run_of_free(h, offset, &count, &has_hole);
+
+        /* Headers will come to lie in the holes. */
+        if (count > 1 && (!has_hole || plait__pages_reserve(h, offset, end - offset) == 0))
+            plait__blocks_tile(h, offset, end - offset);
+        for (; offset < end; offset += plait__class_size(block_at(h, offset)->class))
+            if (block_at(h, offset)->state == PLAIT__BLOCK_FREE)
+                plait__pages_give_back(h, offset, block_at(h, offset));
+        if (offset < h->top) {
+            if (!plait__block_is_sound(h, offset))
+                return EBADMSG;
+            offset += plait__class_size(block_at(h, offset)->class);
+        }
+    }
+    return remake_caches(h);
+}
+
+static int take(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+{
+    int err = h->free_lists[class] ? take_from_list(h, class, offset_out) : take_from_top(h, class, offset_out);
+
+    if (err != ENOSPC)
+        return err;
+    err = cut(h, class, offset_out);
+    if (err != ENOSPC || !h->unjoined)
+        return err;
+    err = join(h);
+    if (err)
+        return err;
+    return h->free_lists[class] ? take_from_list(h, class, offset_out) : cut(h, class, offset_out);
 }
 
 int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_t *offset_out)
@@ -273,7 +279,7 @@ int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_
         return EINVAL;
     if (size > h->limit)
         return ENOSPC;
-    class = class_for(size + sizeof(struct plait__block));
+    class = plait__class_for(size + sizeof(struct plait__block));
     if (class == PLAIT__ARENA_CLASSES)
         return ENOSPC;
     h->pending_block = 0;
@@ -281,7 +287,7 @@ int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_
     h->pending_place = 0;
     h->pending_free = 0;
     compiler_barrier();
-    err = h->free_lists[class] ? take_from_list(h, class, offset_out) : take_from_top(h, class, offset_out);
+    err = take(h, class, offset_out);
     if (err == 0) {
         h->used += plait__class_size(class);
         *offset_out += sizeof(struct plait__block);
@@ -347,9 +353,10 @@ static int free_block(struct plait__arena_header *h, uint64_t offset, uint64_t *
     if (place)
         *place = 0;
     b->state = PLAIT__BLOCK_FREE;
-    give_pages_back(h, offset, b);
+    plait__pages_give_back(h, offset, b);
     push_free(h, offset, b);
     h->used -= plait__class_size(b->class);
+    h->unjoined = 1;
     compiler_barrier();
     h->pending_block = 0;
     return 0;

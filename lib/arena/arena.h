@@ -85,9 +85,16 @@ void plait__arena_alloc_commit(struct plait__arena_header *h, uint64_t *place);
 /* Make sure that the system has memory for [0, end) of the arena. ENOSPC. With the lock held. */
 int plait__arena_reserve(struct plait__arena_header *h, uint64_t end);
 
-/* Blocks: sizes by class, and verifying one. */
+/* Blocks (block.c): the size of a class, and the smallest class for a size, header included (PLAIT__ARENA_CLASSES: none). */
 uint64_t plait__class_size(unsigned class);
+unsigned plait__class_for(uint64_t total);
+
+/* Is that the offset of a block? */
 bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset);
+
+/* Write a block's header, with one store. Lay free blocks over a stretch, last header first. With the lock held. */
+void plait__block_write(struct plait__arena_header *h, uint64_t offset, unsigned class, enum plait__block_state state);
+void plait__blocks_tile(struct plait__arena_header *h, uint64_t offset, uint64_t size);
 
 /* Header: make; is it whole; and is it one that this process can use? `size`: of the memory behind it. */
 void plait__header_build(struct plait__arena_header *h, uint64_t limit, uint32_t participants, uint32_t flags,

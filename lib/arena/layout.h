@@ -21,6 +21,7 @@
  * arena fails the checks.
  */
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
+#define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
     PLAIT__ARENA_VERSION = 1,
     PLAIT__ARENA_CLASSES = 160,
@@ -58,15 +59,24 @@ struct plait__arena_header {
     uint64_t pending_place; /* offset of the variable that is to hold it, 0: none */
     uint32_t pending_free;  /* the block is being released, not allocated */
     uint32_t slots_high;    /* atomic: no slot from here on was ever used; only grows */
+    uint32_t unjoined;      /* something was freed since free neighbours were last joined */
+    uint32_t spare;
 
     uint64_t free_lists[PLAIT__ARENA_CLASSES]; /* offsets of free blocks by class: a cache */
+
+    plait_lock_t making; /* the program's own memory: held by the one who makes it an arena; the last field */
 };
 
 /* A block is 16 bytes of this, ending on a multiple of 64, and the memory that is given out. */
 struct plait__block {
-    uint32_t check;     /* block_check() of its offset and class */
-    uint16_t class;     /* const: its size */
-    uint16_t state;     /* enum plait__block_state: the truth, of which the free lists are a cache */
+    union {
+        struct {
+            uint32_t check; /* block_check() of its offset and class */
+            uint16_t class; /* its size */
+            uint16_t state; /* enum plait__block_state: the truth, of which the free lists are a cache */
+        };
+        uint64_t word; /* the three, to be written with one store */
+    };
     uint64_t next_free; /* guarded by lock: the next in its free list, while free */
 };
 

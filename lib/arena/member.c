@@ -210,6 +210,35 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
     return ENOSPC;
 }
 
+/* The calling thread's membership in the arena at `base`; NULL: it takes no part. */
+static struct membership *membership_in(const void *base)
+{
+    struct membership *m = memberships_epoch == plait__fork_epoch() ? memberships : NULL;
+
+    while (m && m->arena->base != base)
+        m = m->next;
+    return m;
+}
+
+int plait__member_claim(const void *base, struct plait__slot **slot_out)
+{
+    struct membership *m = membership_in(base);
+    int err = m ? claim_slot(m->arena->base, slot_out) : EINVAL;
+
+    if (err == 0)
+        plait__arena_member_joined(m->arena);
+    return err;
+}
+
+void plait__member_resign(const void *base, struct plait__slot *slot)
+{
+    struct membership *m = membership_in(base);
+
+    plait__robust_resign(&slot->life);
+    if (m)
+        plait__arena_member_left(m->arena);
+}
+
 static int join(const void *base, struct plait__slot **slot_out)
 {
     struct plait_arena *arena;
@@ -218,9 +247,7 @@ static int join(const void *base, struct plait__slot **slot_out)
 
     if (err)
         return err;
-    for (m = memberships; m; m = m->next)
-        if (m->arena->base == base)
-            break;
+    m = membership_in(base);
     if (!m) {
         arena = plait__arena_find(base, 1);
         if (!arena || arena->base != base)

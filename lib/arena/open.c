@@ -9,6 +9,11 @@
  * A leftover is thrown away, and a new file made: a process that ends signs off a moment before its threads stop, and they must not
  * find the memory gone. Only where the folder does not let us remove another user's file it is made afresh in place.
  *
+ * A program's own memory has no door. Its magic goes from 0 to "being made" (E3: an exchange of the word) to the arena's. Who finds it being
+ * made tries to get the robust lock `making`, which zeros make a free one: the one who has it makes the arena, from the
+ * beginning, whatever a maker who was killed has left; who does not get it comes again. Without robust lists the owner is judged by its
+ * TID alone: nobody takes part as yet (slots_high is 0).
+ *
  * Memory is laid out sparse up to the limit and reserved piece by piece (alloc.c).
  */
 #include "arena/open.h"
@@ -374,28 +379,68 @@ int plait__open_fd(int fd, struct plait_arena *out)
     return err;
 }
 
+/* What stands for the magic while somebody makes it: libcs that look for the lock in different places do not meet here. */
+static uint64_t making_magic(void)
+{
+    return PLAIT__ARENA_MAKING ^ (uint32_t)plait__robust_layout();
+}
+
+/* Memory that is zero at its start becomes one that is being made (E3). EBADMSG: there is something else in it. */
+static int announce_making(struct plait__arena_header *h)
+{
+    static const struct plait__arena_header zero;
+    uint64_t none = 0;
+
+    if (load64_acquire(&h->magic) != 0)
+        return 0;
+    if (memcmp(h, &zero, sizeof zero) != 0) /* or has somebody begun meanwhile? An exchange, as a load could come before */
+        return cas64_acqrel(&h->magic, &none, 0) ? EBADMSG : 0;
+    cas64_acqrel(&h->magic, &none, making_magic()); /* E3 */
+    return 0;
+}
+
+/* One of those who found it being made does it; who follows a dead one begins anew. EBUSY: somebody is at it. */
+static int make_in_memory(struct plait__arena_header *h, uint64_t size, uint32_t participants)
+{
+    bool was_dead;
+    int err;
+
+    /* The same from everybody, so that a lock of zeros becomes one. Released: after the magic (E3). */
+    store_release(&h->making.mode, PLAIT_SHARED | (plait__robust_list_works() ? 0 : PLAIT__LOCK_NO_LIST));
+    store64_release(&h->making.arena_offset, offsetof(struct plait__arena_header, making));
+    err = plait__robust_claim(&h->making, &was_dead);
+    if (err)
+        return err;
+    if (load64_acquire(&h->magic) == making_magic()) {
+        memset(&h->version, 0, offsetof(struct plait__arena_header, making) - offsetof(struct plait__arena_header, version));
+        memset(plait__slot_at(h, 0), 0, participants * sizeof(struct plait__slot));
+        h->reserved = size;
+        plait__header_build(h, size, participants, 0, draw_id(-1));
+    }
+    plait__robust_resign(&h->making);
+    return 0;
+}
+
 int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *out)
 {
     struct plait__arena_header *h = opts->memory;
     uint32_t participants = opts->participants ? opts->participants : DEFAULT_PARTICIPANTS;
     uint64_t size = opts->memory_size;
+    int err;
 
     if ((uintptr_t)h % (uintptr_t)sysconf(_SC_PAGESIZE) || size < MEMORY_MIN || size != page_round(size))
         return EINVAL;
     out->fd = -1;
     out->base = h;
     out->limit = size;
-    if (load64_acquire(&h->magic) == 0) {
-        static const struct plait__arena_header zero;
-
-        if (participants > 32768 || plait__heap_offset(participants) + 4096 > size)
-            return EINVAL;
-        if (memcmp(h, &zero, sizeof zero) != 0)
-            return EBADMSG;
-        memset(plait__slot_at(h, 0), 0, participants * sizeof(struct plait__slot));
-        h->reserved = size;
-        plait__header_build(h, size, participants, 0, draw_id(-1));
-    }
+    if (load64_acquire(&h->magic) != PLAIT__ARENA_MAGIC &&
+        (participants > 32768 || plait__heap_offset(participants) + 4096 > size))
+        return EINVAL;
+    err = announce_making(h);
+    if (err == 0 && load64_acquire(&h->magic) == making_magic())
+        err = make_in_memory(h, size, participants);
+    if (err)
+        return err;
     out->id = h->id;
     return plait__header_verify(h, size);
 }

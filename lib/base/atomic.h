@@ -60,11 +60,6 @@ static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define storeptr_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define storeptr_seqcst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
-#define exchangeptr_release(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
-#define casptr_relaxed(p, expected, desired) \
-    __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-#define casptr_acquire(p, expected, desired) \
-    __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
 #define casptr_acqrel(p, expected, desired) \
     __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 

@@ -8,6 +8,7 @@
 
 #include "base/atomic.h"
 #include "exec/pool_backend.h"
+#include "wait/waitable.h"
 
 /*
  * How it works
@@ -111,6 +112,30 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
             return err;
     }
     return 0;
+}
+
+static int attempt_wait(struct plait__waiting *waiting)
+{
+    return is_done(waiting->entry->object) ? 0 : EAGAIN;
+}
+
+static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_future_t *future = waiting->entry->object;
+    uint32_t seen;
+
+    if (future->pool->backend->help(future) || !plait__task_flag(future->word, TASK_WAITERS))
+        return false;
+    seen = load_acquire(future->word);
+    *word_out = (struct plait_wait_word){ future->word, seen, future->wait_flags };
+    return (seen & TASK_STATUS) != TASK_DONE;
+}
+
+struct plait_wait_entry plait_any_future_wait(plait_future_t *future)
+{
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = future };
 }
 
 int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *size_out, plait_time_t deadline)

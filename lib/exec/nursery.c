@@ -472,6 +472,15 @@ int plait__child_wait(const struct plait__child *child, plait_time_t deadline)
     return 0;
 }
 
+bool plait__child_word(const struct plait__child *child, struct plait_wait_word *word_out)
+{
+    struct plait__record *record = record_of(child);
+    uint32_t state = load_acquire(&record->state);
+
+    *word_out = (struct plait_wait_word){ &record->state, state, PLAIT_SHARED };
+    return state == RECORD_STARTING || state == RECORD_RUNNING;
+}
+
 int plait__child_signal(const struct plait__child *child, int signal)
 {
     struct plait__request request = { .kind = REQUEST_SIGNAL, .record = child->record, .signal = signal };

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <plait/time.h>
+#include <plait/wait.h>
 
 /* What a new process is to be. Either target or program. */
 struct plait__spawn {
@@ -49,6 +50,12 @@ enum plait__child_state plait__child_state(const struct plait__child *child, int
 
 /* Wait until it no longer runs. 0, ETIMEDOUT, ECANCELED. */
 int plait__child_wait(const struct plait__child *child, plait_time_t deadline);
+
+/*
+ * The shared word that changes, and wakes all, when it has ended; false: it has. The death of the nursery changes nothing: look
+ * again after a slice of time.
+ */
+bool plait__child_word(const struct plait__child *child, struct plait_wait_word *word_out);
 
 /* Send a signal. ESRCH: it has ended. EINVAL: no such signal. */
 int plait__child_signal(const struct plait__child *child, int signal);

@@ -18,6 +18,7 @@
 #include "base/options.h"
 #include "exec/finish.h"
 #include "exec/nursery.h"
+#include "wait/waitable.h"
 
 /*
  * How it works
@@ -236,6 +237,25 @@ int plait_process_join(plait_process_t *process, plait_time_t deadline)
     if (err)
         return err;
     return plait__child_state(&process->child, NULL) == PLAIT__CHILD_LOST ? EOWNERDEAD : 0;
+}
+
+static int attempt_join(struct plait__waiting *waiting)
+{
+    return plait__not_now(plait_process_join(waiting->entry->object, PLAIT_NOW));
+}
+
+static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_process_t *process = waiting->entry->object;
+
+    return plait__child_word(&process->child, word_out);
+}
+
+struct plait_wait_entry plait_any_process_join(plait_process_t *process)
+{
+    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL };
+
+    return (struct plait_wait_entry){ .how = &joining, .object = process };
 }
 
 bool plait_process_is_alive(const plait_process_t *process)

@@ -12,6 +12,7 @@
 #include "base/fork_epoch.h"
 #include "base/options.h"
 #include "exec/signal.h"
+#include "wait/waitable.h"
 
 /*
  * How it works
@@ -45,7 +46,7 @@ struct plait_signal {
     unsigned long long counts[NSIG]; /* guarded by lock: by number; 0: all */
     unsigned realtime;           /* guarded by lock: real-time signals in the ring */
     unsigned first, used, size;  /* guarded by lock: the ring; size is const after new */
-    siginfo_t ring[];            /* guarded by lock */
+    struct plait_signal_info ring[];            /* guarded by lock */
 };
 
 pthread_mutex_t plait__signal_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -59,26 +60,26 @@ static void unlock(void) { pthread_mutex_unlock(&plait__signal_lock); }
 
 /* ---- Arriving; with the lock held ---------------------------------------------------------- */
 
-static siginfo_t *place(plait_signal_t *signal, unsigned index)
+static struct plait_signal_info *place(plait_signal_t *signal, unsigned index)
 {
     return &signal->ring[(signal->first + index) % signal->size];
 }
 
-static siginfo_t *find(plait_signal_t *signal, int number)
+static struct plait_signal_info *find(plait_signal_t *signal, int number)
 {
     for (unsigned i = 0; i < signal->used; i++)
-        if (place(signal, i)->si_signo == number)
+        if (place(signal, i)->number == number)
             return place(signal, i);
     return NULL;
 }
 
-static void arrive(plait_signal_t *signal, const siginfo_t *info)
+static void arrive(plait_signal_t *signal, const struct plait_signal_info *info)
 {
-    bool is_standard = info->si_signo <= STANDARD_MAX;
-    siginfo_t *there = is_standard ? find(signal, info->si_signo) : NULL;
+    bool is_standard = info->number <= STANDARD_MAX;
+    struct plait_signal_info *there = is_standard ? find(signal, info->number) : NULL;
 
     signal->counts[0]++;
-    signal->counts[info->si_signo]++;
+    signal->counts[info->number]++;
     if (there) {
         *there = *info;
         return;
@@ -93,19 +94,19 @@ static void arrive(plait_signal_t *signal, const siginfo_t *info)
     plait_wake(&signal->word, UINT_MAX, 0);
 }
 
-void plait__signal_deliver(const siginfo_t *info)
+void plait__signal_deliver(const struct plait_signal_info *info)
 {
     for (plait_signal_t *signal = objects; signal; signal = signal->next)
-        if (sigismember(&signal->set, info->si_signo) == 1)
+        if (sigismember(&signal->set, info->number) == 1)
             arrive(signal, info);
 }
 
 /* The first in the ring; it is not empty. */
-static void take(plait_signal_t *signal, siginfo_t *info_out)
+static void take(plait_signal_t *signal, struct plait_signal_info *info_out)
 {
-    const siginfo_t *info = place(signal, 0);
+    const struct plait_signal_info *info = place(signal, 0);
 
-    signal->realtime -= info->si_signo > STANDARD_MAX;
+    signal->realtime -= info->number > STANDARD_MAX;
     if (info_out)
         *info_out = *info;
     signal->first = (signal->first + 1) % signal->size;
@@ -165,8 +166,8 @@ static void register_handlers(void)
 
 /* ---- The public calls ------------------------------------------------------------------------ */
 
-/* One that exists, is no fault's, is not libc's own, and is blocked here. */
-static bool can_be_waited_for(int number, const sigset_t *blocked)
+/* One that exists, is no fault's, and is not libc's own. */
+static bool can_be_waited_for(int number)
 {
     switch (number) {
     case SIGKILL:
@@ -179,24 +180,40 @@ static bool can_be_waited_for(int number, const sigset_t *blocked)
     case SIGSYS:
         return false;
     default:
-        return number > 0 && number <= SIGRTMAX && (number <= STANDARD_MAX || number >= SIGRTMIN) &&
-               sigismember(blocked, number) == 1;
+        return number > 0 && number <= SIGRTMAX && (number <= STANDARD_MAX || number >= SIGRTMIN);
     }
 }
 
 static int read_set(const int *numbers, sigset_t *set_out)
 {
-    sigset_t blocked;
-
     sigemptyset(set_out);
-    if (!numbers || numbers[0] == 0 || pthread_sigmask(SIG_BLOCK, NULL, &blocked) != 0)
+    if (!numbers || numbers[0] == 0)
         return EINVAL;
     for (; *numbers; numbers++) {
-        if (!can_be_waited_for(*numbers, &blocked))
+        if (!can_be_waited_for(*numbers))
             return EINVAL;
         sigaddset(set_out, *numbers);
     }
     return 0;
+}
+
+static bool are_blocked(const sigset_t *set)
+{
+    sigset_t blocked;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    for (int number = 1; number < NSIG; number++)
+        if (sigismember(set, number) == 1 && sigismember(&blocked, number) != 1)
+            return false;
+    return true;
+}
+
+int plait_signal_block(const int *signals)
+{
+    sigset_t set;
+    int err = read_set(signals, &set);
+
+    return err ? err : pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 static void enlist(plait_signal_t *signal)
@@ -224,7 +241,7 @@ int plait_signal_new_sized(plait_signal_t **signal_out, const struct plait_signa
     int err;
 
     if (!signal_out || plait__options_read(&opts, sizeof opts, given, given_size) || opts.depth > DEPTH_MAX ||
-        read_set(opts.signals, &set))
+        read_set(opts.signals, &set) || !are_blocked(&set))
         return EINVAL;
     if (opts.depth == 0)
         opts.depth = DEPTH_DEFAULT;
@@ -253,26 +270,54 @@ int plait_signal_new_sized(plait_signal_t **signal_out, const struct plait_signa
     return err;
 }
 
-int plait_signal_wait(plait_signal_t *signal, siginfo_t *info_out, plait_time_t deadline)
+/* Take one if there is one. *err_out: taken (0), or why there will be none. */
+static bool try_to_take(plait_signal_t *signal, struct plait_signal_info *info_out, int *err_out)
 {
-    int wait_err = 0;
+    bool taken;
+
+    lock();
+    *err_out = ensure_feeder();
+    taken = *err_out == 0 && signal->used > 0;
+    if (taken)
+        take(signal, info_out);
+    unlock();
+    return *err_out || taken;
+}
+
+int plait_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out, plait_time_t deadline)
+{
+    int err, wait_err = 0;
 
     for (;;) {
-        int err;
-        bool taken;
-
-        lock();
-        err = ensure_feeder();
-        taken = err == 0 && signal->used > 0;
-        if (taken)
-            take(signal, info_out);
-        unlock();
-        if (err || taken)
+        if (try_to_take(signal, info_out, &err))
             return err;
         if (wait_err)
             return wait_err;
         wait_err = plait_wait(&signal->word, 0, 0, deadline); /* E1 */
     }
+}
+
+static int attempt_wait(struct plait__waiting *waiting)
+{
+    int err;
+
+    return try_to_take(waiting->entry->object, waiting->entry->buffer, &err) ? err : EAGAIN;
+}
+
+/* An arrival wakes all: nothing to announce. */
+static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_signal_t *signal = waiting->entry->object;
+
+    *word_out = (struct plait_wait_word){ &signal->word, 0, 0 };
+    return load_acquire(&signal->word) == 0; /* E1 */
+}
+
+struct plait_wait_entry plait_any_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out)
+{
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = signal, .buffer = info_out };
 }
 
 unsigned long long plait_signal_count(const plait_signal_t *signal, int number)

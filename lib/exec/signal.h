@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <plait/signal.h>
+
 /* Guards all objects for signals and the feeder; held for a few instructions, never across a wait. */
 extern pthread_mutex_t plait__signal_lock;
 
@@ -29,6 +31,6 @@ void plait__feeder_forget(void);
 /* ---- The objects (signal.c) --------------------------------------------------------------- */
 
 /* A signal has arrived: hand it to each object that it is for. With the lock held. */
-void plait__signal_deliver(const siginfo_t *info);
+void plait__signal_deliver(const struct plait_signal_info *info);
 
 #endif

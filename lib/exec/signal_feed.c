@@ -20,7 +20,7 @@
  * How it works
  *
  * The thread polls a signalfd, which tells that one of the wanted signals is pending, and an eventfd, the bell that
- * ends it. It takes the signals not by reading the descriptor but by sigtimedwait, which gives whole siginfo_t, with
+ * ends it. It takes the signals not by reading the descriptor but by sigtimedwait, with
  * the lock held and for the set that is wanted at that moment: so a signal whose last object was just freed stays
  * pending in the kernel, as if there had been no object. Another thread changes the set by giving the signalfd another mask,
  * which makes the kernel look again for those who poll it.
@@ -42,6 +42,26 @@ struct plait__feeder {
 static struct plait__feeder *feeder; /* guarded by plait__signal_lock */
 static sigset_t wanted;              /* guarded by plait__signal_lock */
 
+/* Which members of siginfo_t mean something depends on the code: they share memory. */
+static struct plait_signal_info told(const siginfo_t *from)
+{
+    struct plait_signal_info info = { .number = from->si_signo, .code = from->si_code };
+
+    if (from->si_code == SI_QUEUE || from->si_code == SI_TIMER || from->si_code == SI_MESGQ) {
+        info.value = from->si_value.sival_int;
+        info.pointer = from->si_value.sival_ptr;
+    }
+    if ((from->si_code <= 0 && from->si_code != SI_TIMER) || from->si_signo == SIGCHLD) {
+        info.pid = from->si_pid;
+        info.uid = from->si_uid;
+    }
+    if (from->si_code > 0 && from->si_signo == SIGCHLD)
+        info.status = from->si_status;
+    if (from->si_code > 0 && from->si_signo == SIGIO)
+        info.fd = from->si_fd;
+    return info;
+}
+
 static void take_all(void)
 {
     static const struct timespec at_once;
@@ -51,8 +71,11 @@ static void take_all(void)
     pthread_mutex_lock(&plait__signal_lock);
     do {
         number = sigtimedwait(&wanted, &info, &at_once);
-        if (number > 0)
-            plait__signal_deliver(&info);
+        if (number > 0) {
+            struct plait_signal_info news = told(&info);
+
+            plait__signal_deliver(&news);
+        }
     } while (number > 0 || errno == EINTR);
     pthread_mutex_unlock(&plait__signal_lock);
 }

@@ -18,6 +18,7 @@
 #include "base/tls.h"
 #include "exec/finish.h"
 #include "wait/point.h"
+#include "wait/waitable.h"
 
 /*
  * How it works
@@ -262,6 +263,28 @@ int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t de
     if (result_out)
         *result_out = thread->result;
     return 0;
+}
+
+static int attempt_join(struct plait__waiting *waiting)
+{
+    return plait__not_now(plait_thread_join(waiting->entry->object, waiting->entry->buffer, PLAIT_NOW));
+}
+
+/* All who join sleep on the state, and each change wakes all of them: nothing to announce. */
+static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_thread_t *thread = waiting->entry->object;
+    uint32_t state = load_relaxed(&thread->state); /* relaxed: the attempt that follows acquires */
+
+    *word_out = (struct plait_wait_word){ &thread->state, state, 0 };
+    return state == STARTING || state == RUNNING || state == JOINING;
+}
+
+struct plait_wait_entry plait_any_thread_join(plait_thread_t *thread, void **result_out)
+{
+    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL };
+
+    return (struct plait_wait_entry){ .how = &joining, .object = thread, .buffer = (void *)result_out };
 }
 
 bool plait_thread_is_alive(const plait_thread_t *thread)

@@ -29,6 +29,7 @@
 #include "queue/steps.h"
 #include "wait/point.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
@@ -247,6 +248,94 @@ int plait_queue_get(plait_queue_t *q, void *item, plait_time_t deadline)
     if (__builtin_expect(err == EAGAIN, 0))
         err = wait_and_try(q, attempt_get, &q->body->get, &q->body->items, item, deadline);
     return err;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+/* The end of a sleep: others may sleep on a wake that was spent on us. */
+static void leave(struct plait_queue *q, struct plait__queue_side *side, struct plait__eventcount *ec)
+{
+    plait__eventcount_cancel(ec);
+    if (plait__eventcount_done(ec) && may_succeed(q, side))
+        plait__eventcount_signal(ec, flags_of(q));
+}
+
+/* No room for, or no item from, a side whose lock somebody holds for long: not now. */
+static int attempt_among(struct plait__waiting *waiting, attempt_fn *attempt, struct plait__queue_side *side,
+                         struct plait__eventcount *ec)
+{
+    struct plait_queue *q = waiting->entry->object;
+    int err = plait__not_now(attempt(q, waiting->entry->buffer, PLAIT_NOW));
+
+    if (err != EAGAIN && waiting->enlisted)
+        leave(q, side, ec);
+    return err;
+}
+
+static bool enlist_among(struct plait__waiting *waiting, struct plait__queue_side *side, struct plait__eventcount *ec,
+                         struct plait_wait_word *word_out)
+{
+    struct plait_queue *q = waiting->entry->object;
+    uint32_t prepared = waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
+
+    *word_out = (struct plait_wait_word){ &ec->word, prepared, flags_of(q) };
+    return !may_succeed(q, side) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
+}
+
+static int attempt_put_among(struct plait__waiting *waiting)
+{
+    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
+
+    return attempt_among(waiting, attempt_put, &b->put, &b->room);
+}
+
+static bool enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
+
+    return enlist_among(waiting, &b->put, &b->room, word_out);
+}
+
+static void delist_put(struct plait__waiting *waiting)
+{
+    struct plait_queue *q = waiting->entry->object;
+
+    leave(q, &q->body->put, &q->body->room);
+}
+
+static int attempt_get_among(struct plait__waiting *waiting)
+{
+    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
+
+    return attempt_among(waiting, attempt_get, &b->get, &b->items);
+}
+
+static bool enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
+
+    return enlist_among(waiting, &b->get, &b->items, word_out);
+}
+
+static void delist_get(struct plait__waiting *waiting)
+{
+    struct plait_queue *q = waiting->entry->object;
+
+    leave(q, &q->body->get, &q->body->items);
+}
+
+struct plait_wait_entry plait_any_queue_put(plait_queue_t *q, const void *item)
+{
+    static const struct plait_waitable putting = { attempt_put_among, enlist_put, delist_put };
+
+    return (struct plait_wait_entry){ .how = &putting, .object = q, .buffer = (void *)(uintptr_t)item };
+}
+
+struct plait_wait_entry plait_any_queue_get(plait_queue_t *q, void *item)
+{
+    static const struct plait_waitable getting = { attempt_get_among, enlist_get, delist_get };
+
+    return (struct plait_wait_entry){ .how = &getting, .object = q, .buffer = item };
 }
 
 /* Both locks, put side first: the order for everyone who needs both. */

@@ -13,7 +13,7 @@
  * wake to sleep again, and of several only one at a time could hold it. So the kernel moves them from their own words to
  * the lock's, among those who sleep for it, and each is woken by a release: one wake-up, one switch of context for each. A
  * fiber does not sleep in the kernel, and is woken. So is who goes with a shared lock, as the two words are of
- * different kinds to the kernel.
+ * different kinds to the kernel, or with priority inheritance, where the kernel keeps other queues.
  *
  * No notification is lost: a waiter enters the list before it releases the user's lock; who changes the predicate
  * under that lock afterwards finds it there. It sleeps while its word is WAITING, and the mark changes the word.
@@ -85,7 +85,7 @@ static void take_out(plait_cond_t *cond, struct waiter *w)
         set_last(cond, w->prev);
 }
 
-/* The guard is held for a few instructions: its wait is no business of the caller's cancel token. */
+/* Nobody waits with the guard held: its wait is no business of the caller's cancel token. */
 static void guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
@@ -119,10 +119,15 @@ int plait_cond_fini(plait_cond_t *cond)
     return cond->head ? EBUSY : 0;
 }
 
-static void wake(struct waiter *w)
+/*
+ * Wake a marked one, later: the next call does it. So the last is woken when the guard is free again, and does not run into
+ * the notifier. By then its word may be gone, and only the address counts.
+ */
+static void wake_later(const uint32_t **later, const uint32_t *word)
 {
-    store_release(&w->word, NOTIFIED); /* E1 */
-    plait_wake(&w->word, 1, 0);
+    if (*later)
+        plait_wake(*later, 1, 0);
+    *later = word;
 }
 
 static void move(struct waiter *w)
@@ -135,6 +140,7 @@ static void move(struct waiter *w)
 static int notify_private(plait_cond_t *cond, unsigned count)
 {
     struct waiter *w, *moved = NULL;
+    const uint32_t *later = NULL;
     bool move_them;
 
     if (count == 0)
@@ -150,13 +156,15 @@ static int notify_private(plait_cond_t *cond, unsigned count)
             move(w);
             moved = w;
         } else {
-            wake(w);
+            store_release(&w->word, NOTIFIED); /* E1 */
+            wake_later(&later, &w->word);
         }
         w = next;
     }
     if (moved)
         plait__held_adopt(&moved->held);
     unguard(cond);
+    wake_later(&later, NULL);
     return 0;
 }
 

@@ -2,7 +2,8 @@
 /*
  * How it works
  *
- * A waiter is the calling thread's slot in the arena's table of participants: it names the condition it waits for, the
+ * A waiter is the calling thread's slot in the arena's table of participants, or if a fiber of the thread waits in that
+ * already, one more that is claimed for the while: it names the condition it waits for, the
  * number of its arrival, and a word to sleep on. The slots are chained in order of arrival from cond->head to
  * cond->tail (slot numbers + 1); chain and counter are guarded by cond->guard, a robust lock, and are caches: the truth
  * is in the slots, from which repair() makes them anew when a holder of the guard has died. No lock is held while
@@ -300,15 +301,21 @@ static int sleep_cancellably(struct waiting *w, plait_time_t deadline)
     return err;
 }
 
-int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
+/* The slot to wait in: the thread's, or where another of its fibers waits in that, one more. */
+static int find_slot(plait_cond_t *cond, struct plait__slot **slot_out, bool *extra_out)
 {
-    struct plait__slot *self;
-    int err, lock_err;
+    int err = plait__member(header_of(cond), slot_out);
 
-    err = plait__member(header_of(cond), &self);
-    if (err)
-        return err;
-    err = guard(cond);
+    *extra_out = err == 0 && load64_relaxed(&(*slot_out)->cond) != 0;
+    return *extra_out ? plait__member_claim(header_of(cond), slot_out) : err;
+}
+
+/* Wait in the slot `self`. */
+static int wait_in(plait_cond_t *cond, struct plait__slot *self, const struct plait__held *held, plait_time_t deadline)
+{
+    int err = guard(cond);
+    int lock_err;
+
     if (err)
         return err;
     self->cond_state = WAITING;
@@ -333,6 +340,20 @@ int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, 
         unguard(cond);
     }
     return lock_err ? lock_err : err;
+}
+
+int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
+{
+    struct plait__slot *self;
+    bool extra;
+    int err = find_slot(cond, &self, &extra);
+
+    if (err)
+        return err;
+    err = wait_in(cond, self, held, deadline);
+    if (extra && load64_relaxed(&self->cond) == 0)
+        plait__member_resign(header_of(cond), self);
+    return err;
 }
 
 int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)

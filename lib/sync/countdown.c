@@ -97,3 +97,26 @@ int plait__countdown_wait(uint64_t *state, unsigned flags, plait_time_t deadline
         v = load64_acquire(state); /* E1 */
     }
 }
+
+/* What is kept is the round in which the call began. */
+int plait__countdown_attempt(struct plait__waiting *waiting, const uint64_t *state)
+{
+    uint64_t v = load64_acquire(state); /* E1 */
+
+    if (!waiting->tried)
+        waiting->kept = round_of(v);
+    return (v & NUMBER) == 0 || round_of(v) != waiting->kept ? 0 : EAGAIN;
+}
+
+bool plait__countdown_enlist(const struct plait__waiting *waiting, uint64_t *state, unsigned flags,
+                             struct plait_wait_word *word_out)
+{
+    uint64_t v = load64_relaxed(state); /* relaxed: the attempt that follows acquires */
+
+    do
+        if ((v & NUMBER) == 0 || round_of(v) != waiting->kept)
+            return false;
+    while (!(v & SLEEPERS) && !cas64_acqrel(state, &v, v | SLEEPERS));
+    *word_out = (struct plait_wait_word){ plait__countdown_word(state), (uint32_t)((v | SLEEPERS) >> 32), flags };
+    return true;
+}

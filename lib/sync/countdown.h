@@ -7,6 +7,8 @@
 
 #include <plait/wait.h>
 
+#include "wait/waitable.h"
+
 /* The number now; an acquire look (E1). */
 uint32_t plait__countdown_look(const uint64_t *state);
 
@@ -18,6 +20,11 @@ int plait__countdown_lower(uint64_t *state, uint32_t n, unsigned flags);
 
 /* Wait until it is 0, or was since the call began. */
 int plait__countdown_wait(uint64_t *state, unsigned flags, plait_time_t deadline);
+
+/* The parts of a waiter that waits for others as well (wait/waitable.h). */
+int plait__countdown_attempt(struct plait__waiting *waiting, const uint64_t *state);
+bool plait__countdown_enlist(const struct plait__waiting *waiting, uint64_t *state, unsigned flags,
+                             struct plait_wait_word *word_out);
 
 /* The half of it on which waiters sleep: it changes when the number falls to 0. */
 const uint32_t *plait__countdown_word(const uint64_t *state);

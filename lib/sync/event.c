@@ -24,8 +24,14 @@
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/point.h"
+#include "wait/waitable.h"
 
 enum { SET = 1, SLEEPERS = 2, ROUND = 4 };
+
+static uint32_t round_of(uint32_t v)
+{
+    return v & ~(uint32_t)(SET | SLEEPERS);
+}
 
 int plait_event_init(plait_event_t *event, unsigned flags)
 {
@@ -66,12 +72,12 @@ int plait_event_clear(plait_event_t *event)
 int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline)
 {
     uint32_t v = load_acquire(&event->word); /* E1 */
-    uint32_t round = v & ~(uint32_t)(SET | SLEEPERS);
+    uint32_t round = round_of(v);
     plait_time_t slice = 0;
     int err = 0;
 
     for (;;) {
-        if ((v & SET) || (v & ~(uint32_t)(SET | SLEEPERS)) != round)
+        if ((v & SET) || round_of(v) != round)
             return 0;
         if (err)
             return err;
@@ -83,4 +89,36 @@ int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline)
         err = plait__wait_point(&event->word, v, event->mode & PLAIT_SHARED, deadline, &slice);
         v = load_acquire(&event->word); /* E1 */
     }
+}
+
+/* ---- Among others: what is kept is the round in which the call began ---- */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    const plait_event_t *event = waiting->entry->object;
+    uint32_t v = load_acquire(&event->word); /* E1 */
+
+    if (!waiting->tried)
+        waiting->kept = round_of(v);
+    return (v & SET) || round_of(v) != waiting->kept ? 0 : EAGAIN;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_event_t *event = waiting->entry->object;
+    uint32_t v = load_relaxed(&event->word); /* relaxed: the attempt that follows acquires */
+
+    do
+        if ((v & SET) || round_of(v) != waiting->kept)
+            return false;
+    while (!(v & SLEEPERS) && !cas_relaxed(&event->word, &v, v | SLEEPERS));
+    *word_out = (struct plait_wait_word){ &event->word, v | SLEEPERS, event->mode & PLAIT_SHARED };
+    return true;
+}
+
+struct plait_wait_entry plait_any_event_wait(plait_event_t *event)
+{
+    static const struct plait_waitable waiting = { attempt, enlist, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = event };
 }

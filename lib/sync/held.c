@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How it works: a shared lock says in its mode whether an rlock begins with it. A private one cannot, as all-zero bytes
- * are either; but while it is held, `state` tells of a plain lock and `prev` of an rlock, and only held ones are
+ * How it works: a robust lock, shared or with priority inheritance, says in its mode whether an rlock begins with it. Another private one cannot, as all-zero
+ * bytes are either; but while it is held, `state` tells of a plain lock and `prev` of an rlock, and only held ones are
  * asked about.
  */
 #include "sync/held.h"

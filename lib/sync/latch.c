@@ -35,3 +35,24 @@ unsigned plait_latch_count(const plait_latch_t *latch)
 {
     return plait__countdown_look(&latch->state);
 }
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    return plait__countdown_attempt(waiting, &((plait_latch_t *)waiting->entry->object)->state);
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_latch_t *latch = waiting->entry->object;
+
+    return plait__countdown_enlist(waiting, &latch->state, latch->mode & PLAIT_SHARED, word_out);
+}
+
+struct plait_wait_entry plait_any_latch_wait(plait_latch_t *latch)
+{
+    static const struct plait_waitable waiting = { attempt, enlist, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = latch };
+}

@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a constant that sends the inlined fast path here. A
- * private lock is its `state`:
+ * A shared lock is a robust lock (wait/robust.c), and so is one with priority inheritance, shared or not; its `state` is a
+ * constant that sends the inlined fast path here. A private lock is its `state`:
  *
  *     0  FREE
  *     1  HELD     and nobody sleeps
@@ -32,6 +32,9 @@
  * where it finds the lock HELD. Nobody gives up while it is FREE or HANDED: then it acquires. That not all who sleep are woken
  * is no loss: the one that was passes it on when it releases.
  *
+ * Among others, in plait_wait_any, the caller may leave while it is FREE or HANDED, because it has got something else: then
+ * it makes it FREE and wakes one, as a release would.
+ *
  * E1 hand over: the operation that makes it free releases, the one that makes it held acquires.
  *
  * The last thing a release does to the memory is that operation; the wake uses the address alone. So the next holder
@@ -44,16 +47,13 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
-
-static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
-static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until a lock that is HANDED is anybody's */
 
 uint32_t plait_hooks;
 
@@ -119,7 +119,7 @@ static bool spin_for_it(plait_lock_t *lock, plait_time_t deadline)
 /* Behind those who have slept, for whom the lock is. True: nobody has come for it. */
 static bool is_abandoned(plait_lock_t *lock, plait_time_t deadline, int *err_out)
 {
-    plait_time_t until = plait_now() + GRACE;
+    plait_time_t until = plait_now() + PLAIT__LOCK_GRACE;
 
     *err_out = plait_wait(&lock->state, HANDED, 0, until < deadline ? until : deadline);
     if (*err_out != ETIMEDOUT || until >= deadline)
@@ -140,10 +140,13 @@ static bool mark(plait_lock_t *lock, uint32_t *v, bool starving, bool leaving)
     return true;
 }
 
-/* Also the way out for who gives up: the lock is marked, or the caller has it after all. */
+/*
+ * `slept`: the caller has slept on the word already, in a condition. Also the way out for who gives up: the lock is marked,
+ * or the caller has it after all.
+ */
 static int sleep_for_it(plait_lock_t *lock, plait_time_t deadline, bool slept)
 {
-    plait_time_t starves_at = plait_now() + PATIENCE;
+    plait_time_t starves_at = plait_now() + PLAIT__LOCK_PATIENCE;
     uint32_t v = load_relaxed(&lock->state);
     bool starving = false, abandoned = false;
     int err = 0;
@@ -173,7 +176,7 @@ int plait__lock_acquire_moved(plait_lock_t *lock)
     return sleep_for_it(lock, PLAIT_FOREVER, true);
 }
 
-/* The kernel has moved them before we look: a release that we do not see finds them. */
+/* The kernel has moved them before we look: a release that we do not see finds them. HANDED: one is on its way. */
 void plait__lock_adopt(plait_lock_t *lock)
 {
     uint32_t v = load_seqcst(&lock->state);
@@ -235,4 +238,86 @@ int plait_lock_release_slow(plait_lock_t *lock)
 int plait_lock_consistent(plait_lock_t *lock)
 {
     return plait__lock_is_owned(lock->mode) ? plait__robust_consistent(lock) : EINVAL;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt_private(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v = load_relaxed(&lock->state);
+
+    if (take(lock, &v, FREE, waiting->enlisted ? WANTED : HELD))
+        return 0;
+    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED))
+        return 0;
+    return EAGAIN;
+}
+
+static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v = load_relaxed(&lock->state);
+
+    if (!waiting->enlisted)
+        waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
+    do {
+        if (v == HANDED && !waiting->enlisted)
+            plait_wait(&lock->state, HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
+        if (!is_held(v))
+            return false;
+    } while (!mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
+    *word_out = (struct plait_wait_word){ &lock->state, v, 0 };
+    return true;
+}
+
+static void delist_private(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    uint32_t v = load_relaxed(&lock->state);
+
+    while (is_held(v))
+        if (mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
+            return;
+    if (v == HANDED && !cas_release(&lock->state, &v, FREE)) /* perhaps for the caller: E1 */
+        return;                                              /* no: another has it */
+    plait_wake(&lock->state, 1, 0);
+}
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+    int err;
+
+    if (!plait__lock_is_owned(lock->mode))
+        return attempt_private(waiting);
+    err = lock->mode & PLAIT_SHARED ? plait__member_of(lock, lock->arena_offset) : 0;
+    return err ? err : plait__robust_attempt(lock, waiting);
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_lock_t *lock = waiting->entry->object;
+
+    return plait__lock_is_owned(lock->mode) ? plait__robust_enlist(lock, waiting, word_out) :
+                                              enlist_private(waiting, word_out);
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_lock_t *lock = waiting->entry->object;
+
+    if (plait__lock_is_owned(lock->mode))
+        plait__robust_delist(lock, waiting);
+    else
+        delist_private(waiting);
+}
+
+struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = lock };
 }

@@ -8,14 +8,15 @@
  *
  * Private: one word, where a shared lock keeps `prev`, says who holds it (wait/caller.h):
  *
- *     0           free
+ *     FREE        0
  *     C           held by the caller C, and nobody sleeps
  *     C | WANTED  held by C, and somebody sleeps, or may
+ *     C | OWED    held by C, wanted, and one of the sleepers has waited for too long
+ *     HANDED      held by nobody, and for one who has slept
  *
- * It is the lock of sync/lock.c with an owner's name in place of HELD, and what is said there of lost wakes holds here:
- * sleepers sleep on WANTED only, who takes it off wakes one, and who has been woken sets it again with its next step, be that
- * acquiring or giving up. They sleep on the half of the word that has the bit; that the other half is not compared is no
- * harm, as what they see is WANTED in any case.
+ * It is the lock of sync/lock.c with an owner's name in place of HELD; what is said there of lost wakes and of those
+ * who starve holds here. They sleep on the half of the word that has the marks; that the other half is not compared is no harm,
+ * as what they see is WANTED or OWED in any case.
  *
  * Acquire is 0 -> C, release C -> 0, each one exchange with a comparison that looks at nothing before: a
  * look at a word that has just been exchanged costs half as much again. The exchange of a release fails for a stranger too, so
@@ -36,8 +37,10 @@
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
-#define WANTED ((uintptr_t)1)
+enum { FREE = 0, WANTED = 1, OWED = 2, HANDED = 4, MARKS = 7 };
+
 #define DEPTH_MAX (UINT32_MAX - 1)
 
 _Static_assert(sizeof(void *) == 8 && sizeof(plait_rlock_t) == 64, "part of the ABI");
@@ -48,12 +51,17 @@ static uintptr_t look(const plait_rlock_t *rlock)
     return (uintptr_t)loadptr_relaxed(&rlock->lock.prev);
 }
 
-static bool is_by(uintptr_t v, void *caller)
+static uintptr_t holder_of(uintptr_t v)
 {
-    return (v & ~WANTED) == (uintptr_t)caller;
+    return v & ~(uintptr_t)MARKS;
 }
 
-/* The half of the holder's word that has WANTED. */
+static bool is_by(uintptr_t v, void *caller)
+{
+    return holder_of(v) == (uintptr_t)caller;
+}
+
+/* The half of the holder's word that has the marks. */
 const uint32_t *plait__rlock_word(const plait_rlock_t *rlock)
 {
     return (const uint32_t *)(const void *)&rlock->lock.prev + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
@@ -86,7 +94,7 @@ int plait_rlock_fini(plait_rlock_t *rlock)
 
 bool plait_rlock_is_locked(const plait_rlock_t *rlock)
 {
-    return is_shared(rlock) ? plait__robust_is_locked(&rlock->lock) : look(rlock) != 0;
+    return is_shared(rlock) ? plait__robust_is_locked(&rlock->lock) : holder_of(look(rlock)) != 0;
 }
 
 static bool is_mine(const plait_rlock_t *rlock)
@@ -122,27 +130,22 @@ static bool go_up(plait_rlock_t *rlock)
 
 /* ---- Private ---- */
 
-/* Take it, with or without WANTED, if it is free. *v: what was seen. */
-static bool take(plait_rlock_t *rlock, uintptr_t *v, uintptr_t as)
-{
-    while (*v == 0) {
-        void *seen = NULL;
-
-        if (casptr_acquire(&rlock->lock.prev, &seen, (void *)as)) /* E1 */
-            return true;
-        *v = (uintptr_t)seen;
-    }
-    return false;
-}
-
-/* Say that somebody sleeps. False: it has changed, *v to what. */
-static bool make_wanted(plait_rlock_t *rlock, uintptr_t *v)
+/* *v -> to; false: it has changed, *v to what. */
+static bool change(plait_rlock_t *rlock, uintptr_t *v, uintptr_t to)
 {
     void *seen = (void *)*v;
+    bool changed = casptr_acqrel(&rlock->lock.prev, &seen, (void *)to); /* E1 */
 
-    if (casptr_relaxed(&rlock->lock.prev, &seen, (void *)(*v | WANTED)))
-        return true;
     *v = (uintptr_t)seen;
+    return changed;
+}
+
+/* Take it if it is `from`, FREE or HANDED. *v: what was seen. */
+static bool take(plait_rlock_t *rlock, uintptr_t *v, uintptr_t from, uintptr_t as)
+{
+    while (*v == from)
+        if (change(rlock, v, as))
+            return true;
     return false;
 }
 
@@ -153,7 +156,7 @@ static bool spin_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
     while (plait__spin_pause(&spin)) {
         uintptr_t v = look(rlock);
 
-        if (take(rlock, &v, (uintptr_t)self)) {
+        if (take(rlock, &v, FREE, (uintptr_t)self)) {
             plait__spin_paid(&spin);
             return true;
         }
@@ -161,36 +164,70 @@ static bool spin_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
     return false;
 }
 
-/* Also the way out for who gives up: it is WANTED, or the caller has it after all. */
-static int sleep_for_it(plait_rlock_t *rlock, void *self, plait_time_t deadline)
+/* Behind those who have slept, for whom it is. True: nobody has come for it. */
+static bool is_abandoned(plait_rlock_t *rlock, plait_time_t deadline, int *err_out)
 {
+    plait_time_t until = plait_now() + PLAIT__LOCK_GRACE;
+
+    *err_out = plait_wait(plait__rlock_word(rlock), HANDED, 0, until < deadline ? until : deadline);
+    if (*err_out != ETIMEDOUT || until >= deadline)
+        return false;
+    *err_out = 0;
+    return true;
+}
+
+/* Say in the word that there are sleepers, or that there is one less who starves. True: *v says so. */
+static bool mark(plait_rlock_t *rlock, uintptr_t *v, bool starving, bool leaving)
+{
+    bool owed = starving ? !leaving : (*v & OWED) != 0;
+    uintptr_t marked = holder_of(*v) | (owed ? OWED : WANTED);
+
+    if (*v != marked && !change(rlock, v, marked))
+        return false;
+    *v = marked;
+    return true;
+}
+
+/* As in lock.c. `slept`: the caller has slept on the word already, in a condition. */
+static int sleep_for_it(plait_rlock_t *rlock, uintptr_t self, plait_time_t deadline, bool slept)
+{
+    plait_time_t starves_at = plait_now() + PLAIT__LOCK_PATIENCE;
     uintptr_t v = look(rlock);
+    bool starving = false, abandoned = false;
     int err = 0;
 
     for (;;) {
-        if (take(rlock, &v, (uintptr_t)self | WANTED))
+        if (take(rlock, &v, FREE, self | WANTED))
             return 0;
-        if (!(v & WANTED) && !make_wanted(rlock, &v))
-            continue;
-        if (err)
-            return err;
-        err = plait_wait(plait__rlock_word(rlock), (uint32_t)(v | WANTED), 0, deadline);
+        if (slept && take(rlock, &v, HANDED, self | (starving || abandoned ? WANTED : OWED)))
+            return 0;
+        if (v == HANDED && !slept) {
+            abandoned = is_abandoned(rlock, deadline, &err);
+        } else if (holder_of(v) && mark(rlock, &v, starving, err != 0)) {
+            if (err)
+                return err;
+            err = plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, deadline);
+            starving = starving || plait_now() > starves_at;
+        } else {
+            continue; /* v is new */
+        }
+        slept = true;
         v = look(rlock);
     }
 }
 
 int plait__rlock_acquire_moved(plait_rlock_t *rlock)
 {
-    return sleep_for_it(rlock, plait__caller(), PLAIT_FOREVER);
+    return sleep_for_it(rlock, (uintptr_t)plait__caller(), PLAIT_FOREVER, true);
 }
 
-/* The kernel has moved them before we look: a release that we do not see finds them. */
+/* The kernel has moved them before we look: a release that we do not see finds them. HANDED: one is on its way. */
 void plait__rlock_adopt(plait_rlock_t *rlock)
 {
     uintptr_t v = (uintptr_t)loadptr_seqcst(&rlock->lock.prev);
 
-    while (v != 0)
-        if ((v & WANTED) || make_wanted(rlock, &v))
+    while (v != FREE)
+        if ((v & MARKS) || change(rlock, &v, v | WANTED))
             return;
     plait_wake(plait__rlock_word(rlock), 1, 0);
 }
@@ -200,32 +237,37 @@ static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
     void *self = plait__caller();
     uintptr_t v = look(rlock);
 
-    if (take(rlock, &v, (uintptr_t)self))
+    if (take(rlock, &v, FREE, (uintptr_t)self))
         return 0;
     if (is_by(v, self))
         return go_deeper(rlock);
-    if (deadline <= PLAIT_NOW)
-        return plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
-    return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, self, deadline);
+    if (deadline > PLAIT_NOW)
+        return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, (uintptr_t)self, deadline, false);
+    if (take(rlock, &v, HANDED, (uintptr_t)self | OWED)) /* who starves will take that back */
+        return 0;
+    return plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, PLAIT_NOW) == ECANCELED ? ECANCELED : ETIMEDOUT;
 }
 
 static int release_private(plait_rlock_t *rlock)
 {
-    if (!is_by(look(rlock), plait__caller()))
+    uintptr_t v = look(rlock);
+
+    if (!is_by(v, plait__caller()))
         return EPERM;
     if (go_up(rlock))
         return 0;
-    if ((uintptr_t)exchangeptr_release(&rlock->lock.prev, NULL) & WANTED) /* E1 */
+    while (!change(rlock, &v, v & OWED ? HANDED : FREE))
+        ;
+    if (v & MARKS)
         plait_wake(plait__rlock_word(rlock), 1, 0);
     return 0;
 }
 
 /* ---- Shared ---- */
 
-static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+/* The rest of an acquire of the lock that answered `err`. */
+static int acquired_shared(plait_rlock_t *rlock, int err)
 {
-    int err = plait_lock_acquire_slow(&rlock->lock, deadline);
-
     switch (err) {
     case EOWNERDEAD:
         store_relaxed(&rlock->depth, 0);
@@ -236,6 +278,11 @@ static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
     default:
         return err;
     }
+}
+
+static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
+{
+    return acquired_shared(rlock, plait_lock_acquire_slow(&rlock->lock, deadline));
 }
 
 static int release_shared(plait_rlock_t *rlock)
@@ -260,4 +307,88 @@ int plait_rlock_consistent(plait_rlock_t *rlock)
     if (is_shared(rlock))
         return plait__robust_consistent(&rlock->lock);
     return is_mine(rlock) ? EINVAL : EPERM;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+/* As in lock.c. */
+static int attempt_private(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t self = (uintptr_t)plait__caller();
+    uintptr_t v = look(rlock);
+
+    if (take(rlock, &v, FREE, self | (waiting->enlisted ? WANTED : 0)))
+        return 0;
+    if ((waiting->enlisted || waiting->is_try) &&
+        take(rlock, &v, HANDED, self | (waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED)))
+        return 0;
+    return is_by(v, (void *)self) ? go_deeper(rlock) : EAGAIN;
+}
+
+static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    if (!waiting->enlisted)
+        waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
+    do {
+        if (v == HANDED && !waiting->enlisted)
+            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
+        if (!holder_of(v))
+            return false;
+    } while (!mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
+    *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)v, 0 };
+    return true;
+}
+
+static void delist_private(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    uintptr_t v = look(rlock);
+
+    while (holder_of(v))
+        if (mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
+            return;
+    if (v == HANDED && !change(rlock, &v, FREE)) /* perhaps for the caller */
+        return;                                  /* no: another has it */
+    plait_wake(plait__rlock_word(rlock), 1, 0);
+}
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+    int err;
+
+    if (!is_shared(rlock))
+        return attempt_private(waiting);
+    err = rlock->lock.mode & PLAIT_SHARED ? plait__member_of(rlock, rlock->lock.arena_offset) : 0;
+    return err ? err : acquired_shared(rlock, plait__robust_attempt(&rlock->lock, waiting));
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+
+    return is_shared(rlock) ? plait__robust_enlist(&rlock->lock, waiting, word_out) : enlist_private(waiting, word_out);
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    plait_rlock_t *rlock = waiting->entry->object;
+
+    if (is_shared(rlock))
+        plait__robust_delist(&rlock->lock, waiting);
+    else
+        delist_private(waiting);
+}
+
+struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = rlock };
 }

@@ -40,6 +40,7 @@
 #include "wait/membership.h"
 #include "wait/point.h"
 #include "wait/spin.h"
+#include "wait/waitable.h"
 
 #define VALUE 0x3fffffffu /* with SLACK */
 #define SEVERAL 0x40000000u
@@ -126,9 +127,14 @@ static int sleep_for_it(struct sleeper *self, uint32_t v, plait_time_t deadline,
     return err;
 }
 
+static uint32_t flags_for(unsigned count)
+{
+    return SLEEPERS | (count > 1 ? SEVERAL : 0);
+}
+
 int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
 {
-    uint32_t mine = SLEEPERS | (count > 1 ? SEVERAL : 0);
+    uint32_t mine = flags_for(count);
     uint32_t v = load_relaxed(&sem->word);
     uint32_t slept = 0; /* the flags, once we have slept */
     plait_time_t slice = 0;
@@ -192,4 +198,44 @@ int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
     if (v & SLEEPERS)
         plait_wake(&sem->word, v & SEVERAL ? UINT_MAX : count, shared);
     return 0;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    unsigned count = (unsigned)waiting->entry->size;
+    uint32_t v = load_relaxed(&sem->word);
+
+    if (count == 0 || count > bound(sem))
+        return EINVAL;
+    return take(sem, &v, count, waiting->enlisted ? flags_for(count) : 0) ? 0 : EAGAIN;
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_sem_t *sem = waiting->entry->object;
+    unsigned count = (unsigned)waiting->entry->size;
+    uint32_t mine = flags_for(count);
+    uint32_t v = load_relaxed(&sem->word);
+
+    do
+        if ((v & VALUE) >= count)
+            return false;
+    while ((v & mine) != mine && !cas_relaxed(&sem->word, &v, v | mine));
+    *word_out = (struct plait_wait_word){ &sem->word, v | mine, sem->mode & PLAIT_SHARED };
+    return true;
+}
+
+static void delist(struct plait__waiting *waiting)
+{
+    leave(waiting->entry->object, flags_for((unsigned)waiting->entry->size));
+}
+
+struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
+{
+    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+
+    return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }

@@ -41,3 +41,24 @@ unsigned plait_wait_group_count(const plait_wait_group_t *group)
 {
     return plait__countdown_look(&group->state);
 }
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    return plait__countdown_attempt(waiting, &((plait_wait_group_t *)waiting->entry->object)->state);
+}
+
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    plait_wait_group_t *group = waiting->entry->object;
+
+    return plait__countdown_enlist(waiting, &group->state, group->mode & PLAIT_SHARED, word_out);
+}
+
+struct plait_wait_entry plait_any_wait_group_wait(plait_wait_group_t *group)
+{
+    static const struct plait_waitable waiting = { attempt, enlist, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = group };
+}

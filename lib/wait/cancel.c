@@ -40,6 +40,7 @@
 #include "base/clock.h"
 #include "wait/chain.h"
 #include "wait/membership.h"
+#include "wait/waitable.h"
 
 enum { SET = 1, EXPIRED = 2, ROUND = 2, CODE_SHIFT = 2 };
 enum { DEPTH_SHIFT = 24 }; /* in mode, above every flag: the number of ancestors */
@@ -235,4 +236,31 @@ int plait_cancel_wait(const plait_cancel_t *token, plait_time_t deadline)
         timed_out = err == ETIMEDOUT && until == deadline;
     }
     return 0;
+}
+
+/* ---- Among others ------------------------------------------------------------------------ */
+
+static int attempt(struct plait__waiting *waiting)
+{
+    return plait_cancel_is_set(waiting->entry->object) ? 0 : EAGAIN;
+}
+
+/* There is one word for each entry: it is the token's own, and whatever ancestors it has are looked at. */
+static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    struct plait_wait_word words[PLAIT_CANCEL_DEPTH_MAX];
+    struct plait__chain chain;
+    bool is_set = plait__chain_watch(waiting->entry->object, words, &chain);
+
+    *word_out = words[0];
+    waiting->unwoken = chain.count > 1;
+    waiting->until = chain.deadline;
+    return !is_set;
+}
+
+struct plait_wait_entry plait_any_cancel_wait(const plait_cancel_t *token)
+{
+    static const struct plait_waitable waiting = { attempt, enlist, NULL };
+
+    return (struct plait_wait_entry){ .how = &waiting, .object = (void *)(uintptr_t)token };
 }

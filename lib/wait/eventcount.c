@@ -10,14 +10,18 @@
 
 enum { SLEEPERS = 1, ROUND = 2 };
 
-uint32_t plait__eventcount_prepare(struct plait__eventcount *ec)
+uint32_t plait__eventcount_renew(struct plait__eventcount *ec)
 {
-    uint32_t prepared;
+    uint32_t prepared = __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS;
 
-    add_seqcst(&ec->sleepers, 1);
-    prepared = __atomic_fetch_or(&ec->word, SLEEPERS, __ATOMIC_SEQ_CST) | SLEEPERS;
     barrier_after_rmw(); /* E1: the caller's look may be a weaker one */
     return prepared;
+}
+
+uint32_t plait__eventcount_prepare(struct plait__eventcount *ec)
+{
+    add_seqcst(&ec->sleepers, 1);
+    return plait__eventcount_renew(ec);
 }
 
 void plait__eventcount_cancel(struct plait__eventcount *ec)

@@ -33,6 +33,9 @@ struct plait__eventcount {
 /* Announce a sleep; afterwards look at the condition again, then call wait or cancel. */
 uint32_t plait__eventcount_prepare(struct plait__eventcount *ec);
 
+/* Instead of a further prepare, for who sleeps on several words and has not left this one since the last. */
+uint32_t plait__eventcount_renew(struct plait__eventcount *ec);
+
 /* The condition was true after all: no sleep. Also for a clean-up handler around plait__eventcount_wait. */
 void plait__eventcount_cancel(struct plait__eventcount *ec);
 

@@ -22,6 +22,8 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/tsan.h"
+#include "wait/chain.h"
 #include "wait/futex.h"
 
 enum { OP_LOCK_PI = 6, OP_UNLOCK_PI = 7, OP_TRYLOCK_PI = 8, OP_LOCK_PI2 = 13 };
@@ -68,15 +70,29 @@ static int taken(uint32_t *word)
 {
     uint32_t v = load_acquire(word);
 
+    __tsan_acquire(word);
     while (v & FUTEX_OWNER_DIED)
         if (cas_acqrel(word, &v, v & ~(uint32_t)FUTEX_OWNER_DIED))
             return EOWNERDEAD;
     return 0;
 }
 
-static bool is_cancelled(void)
+/* Is the caller's token set? If not, until when may the kernel be left alone with the wait? */
+static bool is_cancelled(plait_time_t deadline, plait_time_t *until_out)
 {
-    return plait_cancel_current() && plait_cancel_is_set(plait_cancel_current());
+    struct plait_wait_word words[PLAIT_CANCEL_DEPTH_MAX];
+    struct plait__chain chain;
+
+    *until_out = deadline;
+    if (!plait_cancel_current() || deadline <= PLAIT_NOW)
+        return plait_cancel_current() && plait_cancel_is_set(plait_cancel_current());
+    if (plait__chain_watch(plait_cancel_current(), words, &chain))
+        return true;
+    if (chain.deadline < *until_out)
+        *until_out = chain.deadline;
+    if (plait_now() + LOOK < *until_out)
+        *until_out = plait_now() + LOOK;
+    return false;
 }
 
 int plait__pi_acquire(uint32_t *word, uint32_t tid, plait_time_t deadline)
@@ -86,17 +102,15 @@ int plait__pi_acquire(uint32_t *word, uint32_t tid, plait_time_t deadline)
     if (cas_acquire(word, &unheld, tid)) /* E1 */
         return 0;
     for (;;) {
-        plait_time_t until = deadline;
-        int err;
+        plait_time_t until;
+        bool cancelled = is_cancelled(deadline, &until);
+        int err = lock_until(word, cancelled ? PLAIT_NOW : until);
 
-        if (plait_cancel_current() && deadline > plait_now() + LOOK)
-            until = plait_now() + LOOK;
-        err = lock_until(word, is_cancelled() ? PLAIT_NOW : until);
         if (err == 0)
             return taken(word);
         if (err == EDEADLK)
             return err;
-        if (is_cancelled())
+        if (cancelled)
             return ECANCELED;
         if (deadline <= PLAIT_NOW || plait_now() >= deadline)
             return ETIMEDOUT;
@@ -111,6 +125,7 @@ uint32_t plait__pi_release(uint32_t *word, uint32_t tid)
 {
     uint32_t held = tid;
 
+    __tsan_release(word);
     if (!cas_release(word, &held, 0)) /* E1 */
         while (syscall(SYS_futex, word, OP_UNLOCK_PI, 0, NULL, NULL, 0) != 0 && (errno == EAGAIN || errno == EINTR))
             ;

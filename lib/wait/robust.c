@@ -75,6 +75,7 @@
 
 static const plait_time_t PATIENCE = 5 * PLAIT__MILLISECOND; /* until a sleeper starves */
 static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who come new no longer believe it */
+static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND;   /* the same, for who waits for others as well */
 
 enum {
     HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
@@ -468,7 +469,7 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= HELD_MAX)
         return EOVERFLOW;
-    if (deadline > PLAIT_NOW && load_relaxed(owed_of(lock)))
+    if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
         let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
 }
@@ -593,7 +594,9 @@ int plait__robust_consistent(plait_lock_t *lock)
 
 bool plait__robust_is_locked(const plait_lock_t *lock)
 {
-    return (load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK) != 0;
+    uint32_t owner = load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK;
+
+    return owner && !((lock->mode & PLAIT__LOCK_NO_LIST) && plait__owner_is_dead(lock, owner));
 }
 
 bool plait__robust_is_mine(const plait_lock_t *lock)
@@ -601,6 +604,61 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
     const struct self *s = me();
 
     return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
+}
+
+/* What is kept: when the caller starves, or that it does. */
+enum { STARVES = 1 };
+
+int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
+{
+    int err;
+
+    if (!waiting->enlisted && !waiting->is_try && load_relaxed(owed_of(lock)))
+        return EAGAIN;
+    err = plait__robust_acquire(lock, PLAIT_NOW);
+    if (err == ETIMEDOUT || err == ECANCELED)
+        return EAGAIN;
+    /* Killed before this: the kernel wakes nobody, and the others find out after a slice. */
+    if (waiting->enlisted && !waiting->unwoken && (err == 0 || err == EOWNERDEAD))
+        __atomic_fetch_or(word_of(lock, me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
+    if (waiting->kept == STARVES)
+        be_served(lock);
+    return err;
+}
+
+bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, struct plait_wait_word *word_out)
+{
+    uint32_t *word = word_of(lock, me());
+    uint32_t v;
+
+    if (lock->mode & PLAIT_PRIO_INHERIT) { /* the kernel wakes only those who sleep for this alone */
+        *word_out = (struct plait_wait_word){ &plait__never, 0, 0 };
+        waiting->unwoken = true;
+        return load_relaxed(word) & FUTEX_TID_MASK;
+    }
+    if (!waiting->enlisted) {
+        if (load_relaxed(owed_of(lock)))
+            plait_wait(owed_of(lock), 1, PLAIT_SHARED, plait_now() + MOMENT);
+        waiting->kept = (uint64_t)(plait_now() + PATIENCE);
+    } else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept) {
+        waiting->kept = STARVES;
+        store_relaxed(owed_of(lock), 1);
+    }
+    v = load_relaxed(word);
+    do
+        if (!(v & FUTEX_TID_MASK) || (load_relaxed(&lock->fault) & PLAIT__FAULT_NOT_RECOVERABLE))
+            return false;
+    while (!(v & FUTEX_WAITERS) && !cas_relaxed(word, &v, v | FUTEX_WAITERS));
+    *word_out = (struct plait_wait_word){ word, v | FUTEX_WAITERS, PLAIT_SHARED };
+    return true;
+}
+
+void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting)
+{
+    if (waiting->kept == STARVES)
+        be_served(lock);
+    if (!waiting->unwoken)
+        pass_wake_on(word_of(lock, me()));
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)

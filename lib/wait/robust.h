@@ -9,6 +9,8 @@
 #include <plait/cancel.h>
 #include <plait/lock.h>
 
+#include "wait/waitable.h"
+
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
     PLAIT__LOCK_OWNED = 1u << 28,     /* private, in no arena, and its holder's death is told */
@@ -59,6 +61,13 @@ int plait__robust_release(plait_lock_t *lock);
 int plait__robust_consistent(plait_lock_t *lock);
 bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
+
+/*
+ * The three steps of one who waits for others as well (wait/waitable.h). Nothing is announced to the kernel in between.
+ */
+int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting);
+bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, struct plait_wait_word *word_out);
+void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting);
 
 /*
  * For sleepers that were moved to the lock's own (sync/held.h): where these sleep; to say that somebody sleeps there, or to

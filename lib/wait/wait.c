@@ -14,8 +14,7 @@
  * more; the waker changes the word and then looks into the table. E1: between the two steps of each lies a
  * sequentially consistent operation on plait__parked_total, so at least one of the two sees the other.
  *
- * Without futex_waitv (ENOSYS) several words are looked at in turn: sleep on the first for a millisecond, growing to
- * 20, then look at all. A change is noticed by its value, so wakers must change the word, as the contract says.
+ * More words than the kernel takes, which without futex_waitv (ENOSYS) is one: crowd.c.
  */
 #include <plait/wait.h>
 
@@ -25,6 +24,7 @@
 #include "base/clock.h"
 #include "base/tls.h"
 #include "wait/chain.h"
+#include "wait/crowd.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/parked.h"
@@ -59,7 +59,7 @@ plait_cancel_t *plait_cancel_current(void)
     return bound_token;
 }
 
-static bool any_changed(const struct plait_wait_word *words, size_t count, size_t *index_out)
+bool plait__wait_changed(const struct plait_wait_word *words, size_t count, size_t *index_out)
 {
     for (size_t i = 0; i < count; i++)
         if (load_acquire(words[i].word) != words[i].expected) {
@@ -67,32 +67,6 @@ static bool any_changed(const struct plait_wait_word *words, size_t count, size_
             return true;
         }
     return false;
-}
-
-/* One look after another, for kernels without futex_waitv. */
-static int wait_in_turns(const struct plait_wait_word *words, size_t count, plait_time_t deadline,
-                         size_t *index_out)
-{
-    plait_time_t step = PLAIT__MILLISECOND;
-
-    for (;;) {
-        plait_time_t until = plait_now() + step;
-        int err;
-
-        if (any_changed(words, count, index_out))
-            return 0;
-        if (until > deadline)
-            until = deadline;
-        err = plait__futex_wait(words[0].word, words[0].expected, words[0].flags & PLAIT_SHARED, until);
-        if (err == 0) {
-            *index_out = 0;
-            return 0;
-        }
-        if (err == ETIMEDOUT && until == deadline)
-            return any_changed(words, count, index_out) ? 0 : ETIMEDOUT;
-        if (step < 20 * PLAIT__MILLISECOND)
-            step += step / 2;
-    }
 }
 
 /* Sleep on the words, as a thread. 0: look again; *index_out as it was if no word is known to be the reason. */
@@ -109,18 +83,25 @@ static int sleep_on(const struct plait_wait_word *words, size_t count, plait_tim
                 *index_out = 0;
         }
         if (err == ENOSYS)
-            return wait_in_turns(words, count, deadline, index_out);
+            return plait__wait_crowd(words, count, 1, deadline, index_out);
         if (err != EAGAIN && err != EINTR)
             return err;
         /* After a signal too: under ThreadSanitizer its handler runs only now that we touch an atomic. */
-        if (any_changed(words, count, index_out) || err == EAGAIN)
+        if (plait__wait_changed(words, count, index_out) || err == EAGAIN)
             return 0;
     }
 }
 
-static int sleep_or_park(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+int plait__wait_few(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
 {
     return hook ? hook->wait(hook, words, count, deadline) : sleep_on(words, count, deadline, index_out);
+}
+
+static int sleep_or_park(const struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+{
+    if (count <= PLAIT__WAIT_WORDS_MAX)
+        return plait__wait_few(words, count, deadline, index_out);
+    return plait__wait_crowd(words, count, PLAIT_WAIT_MANY_MAX, deadline, index_out);
 }
 
 /*
@@ -141,14 +122,14 @@ static __attribute__((noinline)) int wait_bound(struct plait_wait_word *words, s
             return ETIMEDOUT;
         *index_out = count;
         err = sleep_or_park(words, count + chain.count, until, index_out);
-        if ((err == 0 && *index_out < count) || any_changed(words, count, index_out))
+        if ((err == 0 && *index_out < count) || plait__wait_changed(words, count, index_out))
             return 0;
         *index_out = count;
         if (err == 0) /* perhaps somebody woke us, perhaps a token has another deadline: look again */
             return plait_cancel_is_set(bound_token) ? ECANCELED : 0;
         if (err != ETIMEDOUT)
             return err;
-        if (until == deadline && deadline < chain.deadline && !any_changed(words + count, chain.count, &ignored))
+        if (until == deadline && deadline < chain.deadline && !plait__wait_changed(words + count, chain.count, &ignored))
             return ETIMEDOUT;
     }
     return ECANCELED;
@@ -158,9 +139,9 @@ static __attribute__((noinline)) int wait_bound(struct plait_wait_word *words, s
  * The whole of waiting. The caller's words stand in words[0..count), with room behind them for PLAIT_CANCEL_DEPTH_MAX
  * more.
  */
-static int wait_on(struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
+int plait__wait_words(struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out)
 {
-    if (any_changed(words, count, index_out))
+    if (plait__wait_changed(words, count, index_out))
         return 0;
     *index_out = count;
     if (bound_token)
@@ -183,7 +164,7 @@ int plait_wait(const uint32_t *word, uint32_t expected, unsigned flags, plait_ti
     words[0] = (struct plait_wait_word){ word, expected, flags };
     if (bad_word(&words[0]))
         return EINVAL;
-    return wait_on(words, 1, deadline, &index);
+    return plait__wait_words(words, 1, deadline, &index);
 }
 
 int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *index_out, plait_time_t deadline)
@@ -199,7 +180,7 @@ int plait_wait_many(const struct plait_wait_word *words, size_t count, size_t *i
             return EINVAL;
         copy[i] = words[i];
     }
-    err = wait_on(copy, count, deadline, &index);
+    err = plait__wait_words(copy, count, deadline, &index);
     if (index_out)
         *index_out = index < count ? index : count;
     return err;

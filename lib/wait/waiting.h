@@ -15,4 +15,10 @@
 int plait__wait_sliced(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
                        plait_time_t *slice);
 
+/*
+ * plait_wait_many for as many words as plait_wait_any takes, in an array with room for PLAIT_CANCEL_DEPTH_MAX more behind
+ * them. *index_out is `count` or less when it returns.
+ */
+int plait__wait_words(struct plait_wait_word *words, size_t count, plait_time_t deadline, size_t *index_out);
+
 #endif

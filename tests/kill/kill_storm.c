@@ -62,6 +62,9 @@ static struct shared {
     plait_lock_t lock;
     long a, b;       /* guarded by lock; a == b */
     long mended;     /* guarded by lock: how often it was not */
+    plait_rlock_t rlock;
+    plait_cond_t turned;
+    long c, d;       /* guarded by rlock; c == d */
     plait_lock_t stock_lock;
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
@@ -93,10 +96,8 @@ static int owned(plait_lock_t *lock)
     return err;
 }
 
-static void use_lock(void)
+static void count_and_release(int err)
 {
-    int err = owned(&shared->lock);
-
     REQUIRE(err == 0 || err == EOWNERDEAD);
     if (err == EOWNERDEAD) {
         shared->mended += shared->a != shared->b;
@@ -109,6 +110,11 @@ static void use_lock(void)
         ;
     shared->b++;
     REQUIRE(plait_lock_release(&shared->lock) == 0);
+}
+
+static void use_lock(void)
+{
+    count_and_release(owned(&shared->lock));
 }
 
 static void use_put(plait_queue_t *queue)
@@ -135,6 +141,13 @@ static bool message_is_whole(const struct message *m)
     return m->check == ~m->item && m->item < ITEMS_MAX;
 }
 
+static void note(const struct message *m)
+{
+    REQUIRE(message_is_whole(m));
+    if (__atomic_fetch_or(&record->items[m->item], GOT, __ATOMIC_SEQ_CST) & GOT)
+        __atomic_fetch_or(&record->items[m->item], GOT_TWICE, __ATOMIC_RELAXED);
+}
+
 static void use_get(plait_queue_t *queue, plait_time_t deadline)
 {
     struct message m;
@@ -143,12 +156,34 @@ static void use_get(plait_queue_t *queue, plait_time_t deadline)
     __atomic_store_n(&me->in_get, 1, __ATOMIC_SEQ_CST);
     err = plait_queue_get(queue, &m, deadline);
     REQUIRE(err == 0 || err == ETIMEDOUT);
-    if (err == 0) {
-        REQUIRE(message_is_whole(&m));
-        if (__atomic_fetch_or(&record->items[m.item], GOT, __ATOMIC_SEQ_CST) & GOT)
-            __atomic_fetch_or(&record->items[m.item], GOT_TWICE, __ATOMIC_RELAXED);
-    }
+    if (err == 0)
+        note(&m);
     __atomic_store_n(&me->in_get, 0, __ATOMIC_SEQ_CST);
+}
+
+/* The first of two items, a permit and the lock. */
+static void use_any(void)
+{
+    struct message m;
+    struct plait_wait_entry entries[] = {
+        plait_any_queue_get(queues[0], &m),
+        plait_any_queue_get(queues[1], &m),
+        plait_any_sem_acquire(&shared->sem, 1),
+        plait_any_lock_acquire(&shared->lock),
+    };
+    size_t which;
+    int err;
+
+    __atomic_store_n(&me->in_get, 1, __ATOMIC_SEQ_CST);
+    err = plait_wait_any(entries, 4, &which, plait_after(0.0003));
+    REQUIRE(err == 0 || (err == ETIMEDOUT && which == 4) || (err == EOWNERDEAD && which == 3));
+    if (which < 2)
+        note(&m);
+    __atomic_store_n(&me->in_get, 0, __ATOMIC_SEQ_CST);
+    if (which == 2)
+        REQUIRE(plait_sem_release(&shared->sem, 1) == 0);
+    if (which == 3)
+        count_and_release(err);
 }
 
 static int lock_stock(void)
@@ -196,6 +231,33 @@ static void use_sem(void)
     REQUIRE(plait_sem_release(&shared->sem, 1) == 0);
 }
 
+/* At two levels, with a wait in between that gives both up; who comes by wakes all, some of whom are moved to the rlock. */
+static void use_rlock(void)
+{
+    int err = plait_rlock_acquire(&shared->rlock, PLAIT_FOREVER);
+
+    REQUIRE(err == 0 || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->d = shared->c;
+        REQUIRE(plait_rlock_consistent(&shared->rlock) == 0);
+    }
+    REQUIRE(plait_rlock_acquire(&shared->rlock, PLAIT_NOW) == 0);
+    REQUIRE(plait_rlock_depth(&shared->rlock) == 2 && shared->c == shared->d);
+    shared->c++;
+    for (volatile int i = 0; i < 1000; i++)
+        ;
+    shared->d++;
+    REQUIRE(plait_cond_notify_all(&shared->turned) == 0);
+    err = plait_cond_wait(&shared->turned, &shared->rlock.lock, plait_after(0.0003));
+    REQUIRE(err == 0 || err == ETIMEDOUT || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->d = shared->c;
+        REQUIRE(plait_rlock_consistent(&shared->rlock) == 0);
+    }
+    REQUIRE(plait_rlock_depth(&shared->rlock) == 2 && shared->c == shared->d);
+    REQUIRE(plait_rlock_release(&shared->rlock) == 0 && plait_rlock_release(&shared->rlock) == 0);
+}
+
 static void use_memory(void)
 {
     size_t size = 1 + (unsigned)rand_r(&my_seed) % 900;
@@ -222,6 +284,8 @@ static void operate(unsigned operation)
     case 6: use_wait(); break;
     case 7: use_notify(); break;
     case 8: use_sem(); break;
+    case 9: use_rlock(); break;
+    case 10: use_any(); break;
     default: use_memory(); break;
     }
 }
@@ -232,7 +296,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 10;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 12;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -374,7 +438,8 @@ static int make(void **state)
             return 1;
     }
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
-           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED);
+           plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
+           plait_rlock_init(&shared->rlock, PLAIT_SHARED) || plait_cond_init(&shared->turned, PLAIT_SHARED);
 }
 
 static int drop(void **state)

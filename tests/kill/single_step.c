@@ -23,6 +23,7 @@ static struct world {
     plait_rlock_t rlock; /* guards a and b as well, in its cases */
     plait_cond_t cond;
     plait_sem_t sem;
+    plait_event_t event;
     plait_once_t once;
     plait_latch_t latch;
     plait_wait_group_t group;
@@ -639,6 +640,152 @@ static const char *sleeper_is_notified(bool done)
     return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
 }
 
+/* ---- Any of several: a lock, a permit, an event, an item; a second queue's place ---- */
+
+enum { ANY_LOCK, ANY_SEM, ANY_EVENT, ANY_GET, ANY_PUT, ANY_ENTRIES };
+
+static struct plait_wait_entry any_entries[ANY_ENTRIES];
+static struct item any_item;
+static plait_queue_t *any_full;
+
+/* None of the entries can be performed: the test holds the lock. */
+static void nothing_for_any(void)
+{
+    struct item item;
+
+    fresh_queue(3);
+    no_permit();
+    plait_event_init(&world->event, PLAIT_SHARED);
+    fill_item(&item, 99);
+    if (plait_queue_new(&any_full, &(struct plait_queue_opts){ .item_size = sizeof item, .maxsize = 1, .arena = arena }) ||
+        plait_queue_put(any_full, &item, PLAIT_NOW) || take_lock())
+        abort();
+    any_entries[ANY_LOCK] = plait_any_lock_acquire(&world->lock);
+    any_entries[ANY_SEM] = plait_any_sem_acquire(&world->sem, 1);
+    any_entries[ANY_EVENT] = plait_any_event_wait(&world->event);
+    any_entries[ANY_GET] = plait_any_queue_get(queue, &any_item);
+    any_entries[ANY_PUT] = plait_any_queue_put(any_full, &child_item);
+}
+
+static void lock_for_any(void)
+{
+    nothing_for_any();
+    plait_lock_release(&world->lock);
+}
+
+static void permit_for_any(void)
+{
+    nothing_for_any();
+    plait_sem_release(&world->sem, 1);
+}
+
+static void item_for_any(void)
+{
+    nothing_for_any();
+    put_some(1);
+}
+
+static void place_for_any(void)
+{
+    struct item item;
+
+    nothing_for_any();
+    plait_queue_get(any_full, &item, PLAIT_NOW);
+}
+
+static void wait_for_any(void)
+{
+    size_t which;
+
+    if (plait_wait_any(any_entries, ANY_ENTRIES, &which, plait_after(0.001)) == 0)
+        step_page->out = (long)which + 1;
+}
+
+/* What the helper waits for, behind the child: each of the objects in turn. */
+static int any_helper(void *unused)
+{
+    struct item item;
+
+    if (take_lock() || plait_lock_release(&world->lock))
+        return 1;
+    if (plait_sem_acquire(&world->sem, 1, plait_after(PATIENCE)))
+        return 2;
+    if (plait_event_wait(&world->event, plait_after(PATIENCE)))
+        return 3;
+    if (plait_queue_get(queue, &item, plait_after(PATIENCE)) || !item_is(&item, item.number))
+        return 4;
+    fill_item(&item, 98);
+    return plait_queue_put(any_full, &item, plait_after(PATIENCE)) ? 5 : 0;
+}
+
+/* Let the helper go on, step by step. */
+static const char *any_goes_on(bool done)
+{
+    struct item item;
+    const char *wrong = NULL;
+
+    if (plait_lock_release(&world->lock) != 0 && (wrong = take_and_give_lock()))
+        return wrong; /* it was the child's */
+    if (plait_sem_value(&world->sem) > 1)
+        return "a permit too many";
+    if (plait_sem_value(&world->sem) == 0)
+        plait_sem_release(&world->sem, 1);
+    plait_event_set(&world->event);
+    if (plait_queue_qsize(queue) > 1)
+        return "an item too many";
+    if (plait_queue_qsize(queue) == 0)
+        put_some(1);
+    if (plait_queue_get(any_full, &item, PLAIT_NOW) == 0 && !item_is(&item, item.number))
+        return "a torn item";
+    if (helper_end_by(PATIENCE))
+        return "the sleeper behind it was not served";
+    if (plait_queue_get(any_full, &item, PLAIT_NOW) || item.number != 98)
+        return "the helper's item is lost";
+    plait_queue_destroy(any_full);
+    plait_queue_destroy(queue);
+    if (used() != used_before)
+        return "memory is lost, or freed twice";
+    return checked();
+}
+
+static const char *any_took_one(bool done, int kind)
+{
+    struct item item;
+    const char *wrong = take_lock();
+    unsigned value = plait_sem_value(&world->sem);
+    size_t there = plait_queue_qsize(queue), stored = plait_queue_qsize(any_full);
+
+    if (wrong || plait_lock_release(&world->lock))
+        return wrong ? wrong : "release failed";
+    if (done && step_page->out != kind + 1)
+        return "none, or another one, was performed";
+    if (value > (kind == ANY_SEM && !done))
+        return "a permit too many or too few";
+    if (there > (kind == ANY_GET && !done))
+        return "an item too many or too few";
+    if (stored != 1 && (stored != 0 || kind != ANY_PUT || done))
+        return "a place too many or too few";
+    while (plait_queue_get(any_full, &item, PLAIT_NOW) == 0)
+        if (!item_is(&item, item.number))
+            return "a torn item";
+    plait_queue_destroy(any_full);
+    plait_queue_destroy(queue);
+    return used() == used_before ? checked() : "memory is lost, or freed twice";
+}
+
+static const char *any_took_the_lock(bool done) { return any_took_one(done, ANY_LOCK); }
+
+static const char *any_took_another(bool done, int kind)
+{
+    if (plait_lock_release(&world->lock))
+        return "the lock is not the test's any more";
+    return any_took_one(done, kind);
+}
+
+static const char *any_took_the_permit(bool done) { return any_took_another(done, ANY_SEM); }
+static const char *any_took_the_item(bool done) { return any_took_another(done, ANY_GET); }
+static const char *any_took_the_place(bool done) { return any_took_another(done, ANY_PUT); }
+
 /* ---- Once, latch, wait group ---- */
 
 static void fresh_once(void)
@@ -827,6 +974,72 @@ static const char *other_goes_on(bool done)
     return plait_arena_check(other, text, sizeof text) ? text : NULL;
 }
 
+/* No room at the top, and free blocks of other sizes: three neighbours whose pages were given back, then one in use. */
+static void other_in_wrong_sizes(void)
+{
+    void *memory, *three[3];
+
+    plait_arena_free(other);
+    if (plait_arena_new(&other, &(struct plait_arena_opts){ .limit = 2 << 20, .participants = 8 }))
+        abort();
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_alloc(other, top_size, &three[i]))
+            abort();
+    while (plait_arena_alloc(other, top_size, &memory) == 0)
+        ;
+    while (plait_arena_alloc(other, 20000, &memory) == 0)
+        ;
+    for (int i = 0; i < 3; i++)
+        if (plait_arena_dealloc(other, three[i]))
+            abort();
+    plait_arena_usage(other, &used_before, NULL, NULL);
+}
+
+static void cut_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 40000, &offset);
+}
+
+static void join_in_other(void)
+{
+    uint64_t offset;
+
+    step_page->out = plait__arena_alloc_raw(other->base, 2 * top_size, &offset);
+}
+
+static const char *wrong_sizes_are_served(size_t bytes, bool done)
+{
+    static char text[200];
+    size_t now;
+    void *memory;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    if (done && step_page->out)
+        return "there was room, and it was not given";
+    plait_arena_usage(other, &now, NULL, NULL);
+    if (now != used_before && (now < used_before + bytes || now > used_before + bytes + bytes / 4 + 64))
+        return "the use is wrong";
+    if (now == used_before && done)
+        return "the block that was given out is none";
+    if (plait_arena_alloc(other, 200 * 1024, &memory)) /* beside it */
+        return "the allocator does not go on";
+    memset(memory, 1, 200 * 1024);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
+}
+
+static const char *small_one_is_cut_or_not(bool done)
+{
+    return wrong_sizes_are_served(40000, done);
+}
+
+static const char *large_one_is_joined_or_not(bool done)
+{
+    return wrong_sizes_are_served(2 * top_size, done);
+}
+
 static void small_block(void)
 {
     remember_use();
@@ -1009,6 +1222,50 @@ static const char *name_of_the_dead_is_free(bool done)
     return access(arena_file, F_OK) == 0 ? "the file is left in /dev/shm" : NULL;
 }
 
+/* ---- The program's own memory ---- */
+
+enum { OWN_SIZE = 256 * 1024 };
+
+static void *own_memory;
+
+static void fresh_memory(void)
+{
+    if (own_memory)
+        munmap(own_memory, OWN_SIZE);
+    own_memory = mmap(NULL, OWN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (own_memory == MAP_FAILED)
+        abort();
+}
+
+static int make_of_memory(plait_arena_t **out)
+{
+    return plait_arena_new(out, &(struct plait_arena_opts){ .memory = own_memory, .memory_size = OWN_SIZE, .participants = 4 });
+}
+
+static void make_of_memory_and_close(void)
+{
+    plait_arena_t *a;
+
+    step_page->out = make_of_memory(&a);
+    if (step_page->out == 0)
+        step_page->out = plait_arena_free(a);
+}
+
+static const char *memory_is_made_an_arena(bool done)
+{
+    static char text[200];
+    plait_arena_t *a;
+    void *memory;
+
+    if (make_of_memory(&a))
+        return "the memory is no arena, and cannot be made one";
+    if (plait_arena_check(a, text, sizeof text))
+        return text;
+    if (plait_arena_alloc(a, 1000, &memory) || plait_arena_publish(a, "it", memory))
+        return "the arena is no good";
+    return plait_arena_free(a) ? "closing failed" : NULL;
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -1041,6 +1298,11 @@ static const struct step_op ops[] = {
       NULL, item_is_got_or_not, false },
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "any, timed out", nothing_for_any, prepare_item, wait_for_any, any_helper, any_goes_on, false },
+    { "any, a lock", lock_for_any, prepare_item, wait_for_any, NULL, any_took_the_lock, false },
+    { "any, a permit", permit_for_any, prepare_item, wait_for_any, NULL, any_took_the_permit, false },
+    { "any, an item", item_for_any, prepare_item, wait_for_any, NULL, any_took_the_item, false },
+    { "any, a place", place_for_any, prepare_item, wait_for_any, NULL, any_took_the_place, false },
     { "cond notify under the lock, with a sleeper", fresh_cond, take_part, notify_under_lock, cond_helper,
       sleeper_is_notified, false },
     { "once run", fresh_once, take_part, run_once, NULL, once_is_done_by_the_next, false },
@@ -1051,6 +1313,10 @@ static const struct step_op ops[] = {
       NULL, alloc_loses_one_block_at_most, false },
     { "arena alloc, from the top", fresh_other, take_part_in_other, alloc_at_top_of_other, NULL,
       other_goes_on, false },
+    { "arena alloc, cut from a larger", other_in_wrong_sizes, take_part_in_other, cut_in_other, NULL,
+      small_one_is_cut_or_not, false },
+    { "arena alloc, neighbours joined", other_in_wrong_sizes, take_part_in_other, join_in_other, NULL,
+      large_one_is_joined_or_not, false },
     { "arena dealloc", small_block, take_part, free_block, NULL, block_is_freed_or_not, false },
     { "arena dealloc, large", large_block_of_other, take_part_in_other, free_block_of_other, NULL,
       pages_are_reserved_again, false },
@@ -1058,6 +1324,7 @@ static const struct step_op ops[] = {
     { "arena unpublish", with_name, take_part, unpublish_it, NULL, name_is_unpublished_or_not, false },
     { "join", fresh_table_of_two, NULL, take_part_in_other, NULL, a_place_is_free, false },
     { "leave", fresh_table_of_two, take_part_in_other, leave_other, NULL, a_place_is_free, false },
+    { "own memory, made an arena", fresh_memory, NULL, make_of_memory_and_close, NULL, memory_is_made_an_arena, false },
     { "named arena, open + close", nothing, NULL, open_and_close_named, NULL, name_of_the_dead_is_free, false },
     /* The last ones: they change the lock. */
     { "lock with priorities, acquire + release", lend_priority, take_part, add_one, NULL, lock_goes_on, false },
