@@ -11,11 +11,16 @@
 #endif
 #endif
 
-/* The frames of this thread may be left without their own epilogues from now on. */
 #ifdef PLAIT__UNDER_ASAN
 void __asan_handle_no_return(void);
-#else
-static inline void __asan_handle_no_return(void) { }
 #endif
+
+/* The frames of this thread may be left without their own epilogues from now on. */
+static inline void plait__leaving_frames(void)
+{
+#ifdef PLAIT__UNDER_ASAN
+    __asan_handle_no_return();
+#endif
+}
 
 #endif

@@ -39,7 +39,7 @@ static long sleep_in(long number, const void *what, long a, long b, const void *
 
     if (!plait__point_is_open)
         return syscall(number, what, a, b, c, d, e);
-    __asan_handle_no_return();
+    plait__leaving_frames();
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     result = syscall(number, what, a, b, c, d, e);
     err = errno;
