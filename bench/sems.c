@@ -18,19 +18,22 @@ static double ours(const struct bench_load *load)
     return bench_free(load, &sem, ours_acquire, ours_release);
 }
 
-static double ours_shared(const struct bench_load *load)
+static double ours_in_arena(const struct bench_load *load, unsigned flags)
 {
     plait_arena_t *arena;
     void *sem;
     double seconds;
 
     if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 4 << 20 }) != 0 ||
-        plait_arena_alloc(arena, 64, &sem) != 0 || plait_sem_init(sem, load->size, PLAIT_SHARED) != 0)
+        plait_arena_alloc(arena, 64, &sem) != 0 || plait_sem_init(sem, load->size, PLAIT_SHARED | flags) != 0)
         bench_die("plait_sem_init");
     seconds = bench_free(load, sem, ours_acquire, ours_release);
     plait_arena_free(arena);
     return seconds;
 }
+
+static double ours_shared(const struct bench_load *load) { return ours_in_arena(load, 0); }
+static double ours_owned(const struct bench_load *load) { return ours_in_arena(load, PLAIT_OWNED); }
 
 /* Some permits are out already: how many there are is not what it was at first. */
 static double ours_used(const struct bench_load *load)
@@ -69,5 +72,7 @@ const struct bench_metric bench_sems[] = {
     { "sem.free.5", BENCH_NS, { .size = 5 }, { { "plait", ours }, { "sem_t", posix } }, 0 },
     { "sem.used.5", BENCH_NS, { .size = 5 }, { { "plait", ours_used }, { "sem_t", posix_used } }, 0 },
     { "sem.shared.1", BENCH_NS, { .size = 1 }, { { "plait", ours_shared }, { "sem_t", posix_shared } }, 0 },
+    /* No peer has permits that come back: this is what they cost. */
+    { "sem.owned.1", BENCH_NS, { .size = 1 }, { { "plait", ours_owned }, { "sem_t", posix_shared } }, 0 },
     { 0 },
 };

@@ -15,10 +15,13 @@
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>
+#include <plait/barrier.h>
 #include <plait/once.h>
 #include <plait/latch.h>
 #include <plait/wait_group.h>
 #include <plait/arena.h>
+#include <plait/debug.h>
+#include <plait/stats.h>
 #include <plait/queue.h>
 #include <plait/init.h>
 #include <plait/thread.h>

@@ -279,7 +279,7 @@ static void check_names_the_fault(void **state)
     assert_int_equal(plait_arena_publish(arena, "x", in_use), 0);
     record = plait__at(h, h->names + sizeof(struct plait__block));
 
-    WITH_DAMAGE(h->version, 2, "damaged header");
+    WITH_DAMAGE(h->version, PLAIT__ARENA_VERSION + 1, "damaged header");
     WITH_DAMAGE(h->checksum, 0, "damaged header");
     WITH_DAMAGE(h->top, h->top + 64, "block");
     WITH_DAMAGE(h->top, h->limit + 64, "damaged header");
@@ -297,7 +297,9 @@ static void check_names_the_fault(void **state)
     WITH_DAMAGE(record->target, (uint64_t)SIZE, "name record");
     WITH_DAMAGE(record->name[PLAIT__ARENA_NAME_SIZE - 1], 'x', "name record");
     WITH_DAMAGE(plait__slot_at(h, 0)->life.state, 0, "participant 0");
-    WITH_DAMAGE(plait__slot_at(h, 0)->cond, (uint64_t)SIZE, "participant 0");
+    WITH_DAMAGE(plait__slot_at(h, 0)->row.holds[2].name, (uint64_t)SIZE, "participant 0");
+    WITH_DAMAGE(plait__slot_at(h, 0)->row.used, PLAIT__HOLDS_IN_ROW + 1, "participant 0");
+    WITH_DAMAGE(plait__slot_at(h, 0)->row.more, 48, "participant 0");
     assert_int_equal(plait_arena_free(arena), 0);
 }
 

@@ -116,7 +116,7 @@ static void slots_of_threads_that_ended_are_used_again(void **state)
         assert_int_equal(errs[0], 0);
     }
     assert_int_equal(arena->base->slots_high, 1);
-    assert_int_equal(plait__slot_at(arena->base, 0)->generation, 100);
+    assert_true(plait__slot_at(arena->base, 0)->generation >= 100);
     assert_int_equal(plait_arena_free(arena), 0);
 }
 

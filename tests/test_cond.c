@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The contract of plait/cond.h, sentence by sentence. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <plait.h>
 
+#include "arena/arena.h"
 #include "base/clock.h"
 #include "support/cmocka.h"
 #include "support/stage.h"
@@ -110,6 +112,11 @@ static uint64_t arrivals(struct scene *scene)
         plait_lock_release(&scene->lock);
     }
     return count;
+}
+
+static uint32_t arena_slots(struct stage *stage)
+{
+    return stage->arena->base->slots_high;
 }
 
 static uint32_t done(struct scene *scene)
@@ -568,6 +575,56 @@ static void cond_survives_the_death_of_anyone_at_any_time(void **state)
     }
 }
 
+/* A signal handler waits in another condition, while its thread waits in one. */
+static struct scene *handler_scene;
+static int handler_result = -1;
+
+static void wait_in_handler(int number)
+{
+    int saved = errno;
+    int err = plait_lock_acquire(&handler_scene->lock, PLAIT_FOREVER);
+
+    if (err == 0)
+        err = plait_cond_wait(&handler_scene->cond, &handler_scene->lock, plait_after(0.002));
+    plait_lock_release(&handler_scene->lock);
+    errno = saved;
+    __atomic_store_n(&handler_result, err, __ATOMIC_RELEASE);
+}
+
+static void cond_waits_nest(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+    struct worker *w;
+
+    handler_scene = scene_of(stage);
+    signal(SIGUSR1, wait_in_handler);
+    w = add_waiter(stage, scene, wait_for_a_notification);
+    assert_true(worker_sleeps(w, 0));
+    for (int i = 0; i < 3; i++) {
+        __atomic_store_n(&handler_result, -1, __ATOMIC_RELAXED);
+        pthread_kill(w->thread, SIGUSR1);
+        assert_true(EVENTUALLY(__atomic_load_n(&handler_result, __ATOMIC_ACQUIRE) == ETIMEDOUT));
+        assert_int_equal(done(scene), 0);
+    }
+    assert_int_equal(plait_cond_fini(&handler_scene->cond), 0);
+    assert_int_equal(plait_cond_notify(&scene->cond, 1), 0);
+    assert_int_equal(worker_result(w), 0);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+/* A place where a condition was, with a waiter that is dead: the next condition there knows nothing of it. */
+static void cond_made_where_another_was_has_no_waiters(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+
+    worker_kill(add_waiter(stage, scene, wait_for_a_notification));
+    assert_int_equal(plait_cond_init(&scene->cond, stage->flags), 0);
+    for (uint32_t i = 0; i < arena_slots(stage); i++)
+        assert_int_equal(plait__slot_at(stage->arena->base, i)->row.holds[0].name, 0);
+}
+
 static void cond_in_a_full_arena_has_no_place_for_another_thread(void **state)
 {
     struct stage *stage = *state;
@@ -613,6 +670,9 @@ int main(void)
         SHARED(cond_lock_holders_death_is_told_to_the_waiter),
         SHARED(cond_with_an_unrecoverable_lock_does_not_hold_it),
         PROCESSES(cond_survives_the_death_of_anyone_at_any_time),
+        STAGE_CASE(cond_waits_nest, PRIVATE),
+        STAGE_CASE(cond_waits_nest, THREADS),
+        PROCESSES(cond_made_where_another_was_has_no_waiters),
         SHARED(cond_in_a_full_arena_has_no_place_for_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -230,7 +230,7 @@ static void cond_notifications_of_killed_waiters_pass_on(void **state)
     assert_true(plait_now() < start + 2 * PLAIT__SECOND);
 }
 
-/* A dead waiter's slot stays taken, and its TID is given to another: who lives must not be taken for the dead one. */
+/* A dead waiter's slot has no new owner yet, and its TID is given to another: who lives must not be taken for the dead one. */
 static void lock_of_one_who_got_a_dead_ones_tid_is_not_taken_away(void **state)
 {
     struct stage *stage = *state;
@@ -240,9 +240,9 @@ static void lock_of_one_who_got_a_dead_ones_tid_is_not_taken_away(void **state)
     bool forged = false;
 
     add_waiters(stage, scene, 1);
-    worker_kill(&stage->workers[0]);
     heir = worker_start(stage, hold_until_told, scene);
     assert_true(worker_said(heir, 1));
+    worker_kill(&stage->workers[0]);
     for (uint32_t i = 0; i < h->slots_high; i++)
         if (plait__slot_at(h, i)->life.robust[0] == stage->workers[0].tid) {
             plait__slot_at(h, i)->life.robust[0] = heir->tid;

@@ -113,7 +113,7 @@ static void sem_with_absurd_counts_is_refused(void **state)
     assert_int_equal(plait_sem_value(sem), 2);
     assert_int_equal(plait_sem_init(sem, PLAIT_SEM_MAX + 1, stage->flags), EINVAL);
     assert_int_equal(plait_sem_init(sem, 0, stage->flags | PLAIT_BOUNDED), EINVAL);
-    assert_int_equal(plait_sem_init(sem, 0, stage->flags | 4), EINVAL);
+    assert_int_equal(plait_sem_init(sem, 1, stage->flags | 1u << 30), EINVAL);
     assert_int_equal(plait_sem_value(sem), 2);
 }
 

@@ -310,6 +310,69 @@ static void fibers_locks_are_watched_though_their_waits_do_not_nest(void **state
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* Fibers of one thread, in two shared conditions: more than a slot has holds in its first row. */
+struct two_conds {
+    plait_lock_t lock;
+    plait_cond_t cond[2];
+    struct toy *toy;
+    uint32_t ended[2]; /* guarded by lock */
+};
+
+enum { COND_FIBERS = 8 };
+
+static void wait_in_one_of_two(struct toy_fiber *self)
+{
+    struct two_conds *two = self->with;
+    unsigned which = self->number % 2;
+
+    self->result = plait_lock_acquire(&two->lock, PLAIT_FOREVER);
+    if (self->result == 0)
+        self->result = plait_cond_wait(&two->cond[which], &two->lock, plait_after(20));
+    two->ended[which]++;
+    if (plait_lock_release(&two->lock))
+        self->result = -1;
+}
+
+static void notify_in_turn(struct toy_fiber *self)
+{
+    struct two_conds *two = self->with;
+
+    self->result = 0;
+    while (toy_parked(two->toy) < COND_FIBERS)
+        toy_yield(self);
+    for (uint32_t i = 0; i < COND_FIBERS; i++) {
+        plait_cond_notify(&two->cond[i % 2], 1);
+        for (plait_time_t end = plait_after(10); two->ended[i % 2] <= i / 2 && plait_now() < end;)
+            toy_yield(self);
+        self->result |= two->ended[i % 2] != i / 2 + 1 || two->ended[1 - i % 2] != (i + 1) / 2;
+    }
+}
+
+static void fibers_of_one_thread_wait_in_several_shared_conditions(void **state)
+{
+    struct two_conds *two;
+    struct toy *toy = toy_new();
+    struct toy_fiber *fibers[COND_FIBERS + 1];
+    plait_arena_t *arena;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *two, (void **)&two), 0);
+    two->toy = toy;
+    assert_int_equal(plait_lock_init(&two->lock, PLAIT_SHARED), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plait_cond_init(&two->cond[i], PLAIT_SHARED), 0);
+    for (int i = 0; i <= COND_FIBERS; i++)
+        assert_non_null(fibers[i] = toy_spawn(toy, i < COND_FIBERS ? wait_in_one_of_two : notify_in_turn, two, 0));
+    toy_run(toy);
+    for (int i = 0; i <= COND_FIBERS; i++)
+        assert_int_equal(fibers[i]->result, 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plait_cond_fini(&two->cond[i]), 0);
+    toy_free(toy);
+    assert_int_equal(plait_arena_check(arena, NULL, 0), 0);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 /* Fibers of one thread share its TID, and are strangers to each other's locks all the same. */
 struct owners {
     plait_lock_t lock;
@@ -732,6 +795,7 @@ int main(void)
         cmocka_unit_test(fiber_is_cancelled_by_its_tokens_deadline),
         cmocka_unit_test(fiber_times_out_never_early),
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
+        cmocka_unit_test(fibers_of_one_thread_wait_in_several_shared_conditions),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
         cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),

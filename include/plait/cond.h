@@ -51,7 +51,7 @@ PLAIT_BEGIN_DECLS
  */
 typedef struct plait_cond {
     plait_lock_t guard;  /* guards the rest of this struct, never held while waiting */
-    uint64_t head, tail; /* guarded by guard: the waiters in order: addresses, or participants' slots */
+    uint64_t head, tail; /* guarded by guard: the waiters in order: addresses, or offsets of holds */
     uint32_t mode;       /* const after init: flags */
     uint32_t notified;   /* guarded by guard: shared: waiters notified that have not yet returned */
     uint64_t arrivals;   /* guarded by guard: waiters so far; each one's number is its place in the order */
@@ -76,8 +76,8 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   ENOTRECOVERABLE  the lock cannot be held any more (plait/lock.h); it is not held
  *   EPERM            the lock is not held (shared or recursive: by the caller); nothing done
  *   EINVAL           a shared condition with a private lock; nothing done
- *   ENOSPC           the arena's table of participants is full, where fibers of one thread that wait at one time count as
- *                    several; nothing done
+ *   ENOSPC           the arena's table of participants is full, or it has no memory for a thread with so many waits
+ *                    and holds at one time (beyond four); nothing done
  * A cancellation point of pthreads: the lock is held, at all levels, when the clean-up handlers run, and a notification that
  * the cancelled waiter had been given passes to the next.
  */

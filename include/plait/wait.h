@@ -36,6 +36,7 @@ PLAIT_BEGIN_DECLS
 enum plait_flags {
     PLAIT_SHARED = 1u << 0,
     PLAIT_BOUNDED = 1u << 1,     /* plait_sem_init: refuse to rise above the initial value */
+    PLAIT_OWNED = 1u << 2,       /* plait_sem_init, with PLAIT_SHARED: permits of a dead process come back */
     PLAIT_PRIO_INHERIT = 1u << 4 /* plait_lock_init, plait_rlock_init: a waiter lends the holder its priority */
 };
 

@@ -303,7 +303,7 @@ void plait__arena_alloc_commit(struct plait__arena_header *h, uint64_t *place)
         h->pending_place = plait__offset_in(h, place);
         compiler_barrier();
         /* Repair compares the place with the block: both are block offsets until the last step. */
-        *place = block;
+        store64_release(place, block); /* some places are looked at without a lock (E2 of holds.c) */
         compiler_barrier();
     }
     h->pending_block = 0;

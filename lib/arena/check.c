@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "arena/arena.h"
+#include "arena/holds.h"
 #include "base/atomic.h"
 
 struct report {
@@ -93,14 +94,14 @@ static int check_names(const struct plait__arena_header *h, const struct report 
     return 0;
 }
 
-static int check_slots(const struct plait__arena_header *h, const struct report *r)
+static int check_slots(struct plait__arena_header *h, const struct report *r)
 {
     uint32_t high = load_acquire(&h->slots_high);
 
     for (uint32_t i = 0; i < high; i++) {
         const struct plait__slot *slot = plait__slot_at(h, i);
 
-        if (slot->life.state != PLAIT__LOCK_IS_SHARED || load64_relaxed(&slot->cond) >= h->limit)
+        if (slot->life.state != PLAIT__LOCK_IS_SHARED || !plait__holds_are_sound(h, slot))
             return fault(r, "participant %u: damaged", i);
     }
     return 0;
@@ -126,7 +127,7 @@ int plait_arena_check(plait_arena_t *arena, char *text, size_t text_size)
     if (err == 0)
         err = check_names(h, &r);
     if (err == 0)
-        err = check_slots(h, &r);
+        err = check_slots(arena->base, &r);
     plait__arena_unlock(arena->base);
     return err;
 }

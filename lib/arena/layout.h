@@ -13,7 +13,7 @@
 
 /*
  *   0                header
- *   slots_offset     participants' table: `participants` slots of 128 bytes
+ *   slots_offset     participants' table: `participants` slots of 256 bytes
  *   heap_offset      blocks, one after the other, up to `top`
  *   limit            the end of the address space set aside
  *
@@ -23,10 +23,11 @@
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
 #define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
-    PLAIT__ARENA_VERSION = 1,
+    PLAIT__ARENA_VERSION = 2,
     PLAIT__ARENA_CLASSES = 160,
     PLAIT__ARENA_NAME_SIZE = 64,
     PLAIT__BLOCK_UNIT = 64,
+    PLAIT__HOLDS_IN_ROW = 4,
     PLAIT__TID_BITS = 22 /* the kernel gives no greater ones */
 };
 
@@ -93,31 +94,47 @@ struct plait__name_record {
 };
 
 /*
+ * A hold: what a participant has in its hands besides robust locks, or what it waits for (holds.h). A hold that
+ * names an object is complete.
+ */
+struct plait__hold {
+    uint64_t name;   /* atomic (E1 of holds.c): of which object, of what kind, by which of the slot's owners; 0: free */
+    uint64_t next;   /* by the object's own rules, as all that follows: the next hold in a chain, as an offset */
+    uint64_t number;
+    uint64_t other;  /* another object that it concerns, as an offset */
+    uint32_t state;  /* atomic, may be slept on */
+    uint32_t count;  /* atomic */
+};
+
+/* The holds of a slot, and if it ever needed more at one time, more of them, each row in a block of its own. */
+struct plait__hold_row {
+    uint64_t more;    /* atomic (E2 of holds.c): block of the next row, 0: none; set once, for good */
+    uint32_t taking;  /* owner only: bits of the holds that are just being taken, by whom a signal has interrupted */
+    uint32_t used;    /* atomic: no hold of this row from here on was ever used; only grows */
+    uint64_t spare[2];
+    struct plait__hold holds[PLAIT__HOLDS_IN_ROW];
+};
+
+/*
  * A slot of the participants' table: a thread that takes part. Its life word is a robust lock that the thread holds until
  * it leaves: claiming the slot and stamping it with an owner that the kernel watches is one instruction.
  */
 struct plait__slot {
     plait_lock_t life;    /* claimed by its thread */
-    uint32_t generation;  /* owner only, read by others: how many threads had the slot */
+    uint32_t generation;  /* atomic (E3 of holds.c): differs between the slot's owners */
     uint32_t pid;         /* owner only */
     uint64_t start_time;  /* owner only, read by others: of the thread, in clock ticks, above PLAIT__TID_BITS bits of the TID
                              that it belongs to; 0: not known. For arenas without lists. */
-
-    /* What the thread waits for in a shared condition (sync/cond_shared.c). Guarded by that condition's guard. */
-    uint64_t cond;        /* offset of the condition whose queue the slot is in, 0: none */
-    uint32_t cond_next;   /* slot number + 1 of the next in the queue, 0: none */
-    uint32_t cond_state;  /* atomic: the word that the waiter sleeps on */
-    uint64_t cond_number; /* its place in the order of arrival */
-    uint64_t cond_lock;   /* offset of the lock that it gave up, 0: not to be touched by others */
-    uint32_t spare[8];
+    struct plait__hold_row row;
 };
 
-_Static_assert(sizeof(struct plait__slot) == 128, "part of the layout");
+_Static_assert(sizeof(struct plait__hold) == 40, "part of the layout");
+_Static_assert(sizeof(struct plait__slot) == 256, "part of the layout");
 _Static_assert(sizeof(struct plait__block) == 16, "part of the layout");
 
 static inline uint64_t plait__slots_offset(void)
 {
-    return (sizeof(struct plait__arena_header) + 127) / 128 * 128;
+    return (sizeof(struct plait__arena_header) + 255) / 256 * 256;
 }
 
 /* The heap starts 16 bytes before a multiple of 64, so that what blocks give out is aligned to 64. */

@@ -4,13 +4,13 @@
  *
  * A thread takes part in an arena by owning the life word of a slot, a robust lock, until it ends (or the arena is closed
  * under it). The claim is one exchange of that word, which also says whose it is, so there is no moment at which a slot
- * is taken by nobody. A slot whose owner died is free again, once it stands in no condition's queue (its life word alone
- * says that it is dead; claiming it would bring the dead waiter back to life).
+ * is taken by nobody. A slot whose owner died is free again; what the dead had in its hands stays there under the old
+ * generation, until somebody sees to it (holds.c).
  *
  * Each thread keeps a list of its memberships, and in front of it a cache of the one used last. After a fork the child's
  * copies are void: the memberships are the parent's. They are recognised by the fork epoch and dropped without a
- * touch. At the end of the thread a destructor leaves all arenas; a thread that uses a shared object in a later
- * destructor joins again and leaves again.
+ * touch. At the end of the thread a destructor leaves all arenas, and another does at the end of the
+ * process for the thread that calls exit; who uses a shared object in a later destructor joins again and leaves again.
  *
  * The number of members keeps a closed arena mapped, because the life words are in the threads' robust lists.
  */
@@ -18,14 +18,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "arena/arena.h"
+#include "arena/holds.h"
+#include "arena/start_time.h"
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -48,6 +46,7 @@ static int key_error;
 
 static void leave(struct membership *m)
 {
+    plait__holds_leave(m->arena->base, m->slot);
     plait__robust_resign(&m->slot->life);
     plait__arena_member_left(m->arena);
     free(m);
@@ -64,6 +63,25 @@ static void leave_all(void *unused)
 
         memberships = m->next;
         leave(m);
+    }
+}
+
+/*
+ * exit() runs no destructors of threads, but its caller ends in order. The arenas stay as they are, as other threads may be
+ * using them.
+ */
+static __attribute__((destructor)) void leave_at_exit(void)
+{
+    plait__member_cache.base = NULL;
+    if (memberships_epoch != plait__fork_epoch())
+        return;
+    while (memberships) {
+        struct membership *m = memberships;
+
+        memberships = m->next;
+        plait__holds_leave(m->arena->base, m->slot);
+        plait__robust_resign(&m->slot->life);
+        free(m);
     }
 }
 
@@ -89,59 +107,12 @@ static int prepare_thread(void)
     return pthread_setspecific(at_thread_end, &memberships) ? ENOMEM : 0;
 }
 
-/*
- * Field 22 of the thread's stat: when it was started, in clock ticks since boot; 0: there is none, or it is dead. By way of
- * the task folder, because qemu-user makes up a /proc/PID/stat for the process that asks, with another time in it.
- */
-static uint64_t start_time_of(uint32_t tid, bool *known_out)
-{
-    char path[64], text[1024];
-    const char *p;
-    char state;
-    ssize_t n;
-    int fd;
-
-    *known_out = false;
-    snprintf(path, sizeof path, "/proc/%u/task/%u/stat", tid, tid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        /* With hidepid a stranger's living thread is not there to see: only a signal finds nobody where nobody is. */
-        *known_out = errno == ENOENT && access("/proc/self/stat", R_OK) == 0 && kill((pid_t)tid, 0) != 0 &&
-                     errno == ESRCH;
-        return 0;
-    }
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) {
-        *known_out = n == 0 || errno == ESRCH;
-        return 0;
-    }
-    text[n] = 0;
-    p = strrchr(text, ')'); /* the name may hold anything */
-    if (!p || sscanf(p, ") %c", &state) != 1)
-        return 0;
-    *known_out = true;
-    if (state == 'Z' || state == 'X' || state == 'x')
-        return 0;
-    for (int field = 2; field < 22 && p; field++)
-        p = strchr(p + 1, ' ');
-    return p ? strtoull(p, NULL, 10) : 0;
-}
-
 /* When the slot's owner was started, if the slot says so: a new owner's TID comes before its time. */
 static uint64_t start_time_in(const struct plait__slot *slot, uint32_t tid)
 {
     uint64_t v = load64_relaxed(&slot->start_time);
 
     return (v & ((1u << PLAIT__TID_BITS) - 1)) == tid ? v >> PLAIT__TID_BITS : 0;
-}
-
-static bool thread_is_dead(uint32_t tid, uint64_t start_time)
-{
-    bool known;
-    uint64_t now = start_time_of(tid, &known);
-
-    return known && (now == 0 || (start_time && now != start_time));
 }
 
 bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
@@ -157,11 +128,11 @@ bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
 
         if (plait__robust_owner(&slot->life) != tid)
             continue;
-        if (!thread_is_dead(tid, start_time_in(slot, tid)))
+        if (!plait__thread_is_dead(tid, start_time_in(slot, tid)))
             return false;
         found = true;
     }
-    return found || thread_is_dead(tid, 0);
+    return found || plait__thread_is_dead(tid, 0);
 }
 
 bool plait__slot_is_dead(const struct plait__slot *slot)
@@ -170,7 +141,12 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
 
     if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || owner == 0)
         return plait__robust_owner_died(&slot->life);
-    return thread_is_dead(owner, start_time_in(slot, owner));
+    return plait__thread_is_dead(owner, start_time_in(slot, owner));
+}
+
+bool plait__slot_is_empty(const struct plait__slot *slot)
+{
+    return plait__robust_owner(&slot->life) == 0 || plait__slot_is_dead(slot);
 }
 
 /* Whoever looks through the table shall see this slot, from before it is claimed. */
@@ -189,20 +165,20 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
         bool was_dead;
 
         raise_high(h, i);
-        if (load64_acquire(&slot->cond) != 0 || plait__robust_claim(&slot->life, &was_dead) != 0)
+        plait__holds_retire(slot);
+        if (plait__robust_claim(&slot->life, &was_dead) != 0)
             continue;
-        if (load64_relaxed(&slot->cond) != 0) { /* it began to wait and died since we looked */
-            plait__robust_disown(&slot->life);
+        if (!plait__holds_are_sound(h, slot)) {
+            plait__robust_resign(&slot->life);
             continue;
         }
-        slot->generation++;
+        plait__holds_take_over(h, slot);
         slot->pid = (uint32_t)getpid();
         store64_relaxed(&slot->start_time, 0);
         if (h->flags & PLAIT__ARENA_NO_LISTS) {
             uint32_t tid = plait__robust_tid();
-            bool known;
 
-            store64_relaxed(&slot->start_time, start_time_of(tid, &known) << PLAIT__TID_BITS | tid);
+            store64_relaxed(&slot->start_time, plait__start_time(tid) << PLAIT__TID_BITS | tid);
         }
         *slot_out = slot;
         return 0;
@@ -218,25 +194,6 @@ static struct membership *membership_in(const void *base)
     while (m && m->arena->base != base)
         m = m->next;
     return m;
-}
-
-int plait__member_claim(const void *base, struct plait__slot **slot_out)
-{
-    struct membership *m = membership_in(base);
-    int err = m ? claim_slot(m->arena->base, slot_out) : EINVAL;
-
-    if (err == 0)
-        plait__arena_member_joined(m->arena);
-    return err;
-}
-
-void plait__member_resign(const void *base, struct plait__slot *slot)
-{
-    struct membership *m = membership_in(base);
-
-    plait__robust_resign(&slot->life);
-    if (m)
-        plait__arena_member_left(m->arena);
 }
 
 static int join(const void *base, struct plait__slot **slot_out)

@@ -54,15 +54,11 @@ static inline int plait__member_of(const void *object, uint64_t arena_offset)
     return plait__member(plait__arena_header_of(object, arena_offset), &slot);
 }
 
-/*
- * One more slot for the calling thread, which takes part already, for as long as one of its fibers needs a place of its own
- * in the table; and to give it back. ENOSPC: the table is full. A thread that ends meanwhile keeps the arena mapped.
- */
-int plait__member_claim(const void *base, struct plait__slot **slot_out);
-void plait__member_resign(const void *base, struct plait__slot *slot);
-
 /* Is the owner of the slot dead (killed or ended without leaving)? */
 bool plait__slot_is_dead(const struct plait__slot *slot);
+
+/* Is there no owner who lives: nobody yet, or one who has left or is dead? */
+bool plait__slot_is_empty(const struct plait__slot *slot);
 
 /* The calling thread leaves the arena, if it takes part. For the last close. */
 void plait__member_leave(const void *base);

@@ -2,31 +2,30 @@
 /*
  * How it works
  *
- * A waiter is the calling thread's slot in the arena's table of participants, or if a fiber of the thread waits in that
- * already, one more that is claimed for the while: it names the condition it waits for, the
- * number of its arrival, and a word to sleep on. The slots are chained in order of arrival from cond->head to
- * cond->tail (slot numbers + 1); chain and counter are guarded by cond->guard, a robust lock, and are caches: the truth
- * is in the slots, from which repair() makes them anew when a holder of the guard has died. No lock is held while
- * waiting but the one that the user gets back.
+ * A waiter is a hold (arena/holds.h) in its thread's slot of the participants' table: it names the condition, the number of
+ * its arrival, and has a word to sleep on. A thread may have several: its fibers, a signal handler. They are chained
+ * in order of arrival from cond->head to cond->tail (offsets in the arena); chain and counter are guarded by cond->guard, a
+ * robust lock, and are caches: the truth is in the holds, from which repair() makes them anew when a holder of the
+ * guard has died. No lock is held while waiting but the one that the user gets back.
  *
- *     cond_state    WAITING  ->  NOTIFIED or MOVED (by a notifier)  ->  out of the chain (by the waiter itself)
+ *     state    WAITING  ->  NOTIFIED or MOVED (by a notifier)  ->  IDLE, out of the chain, dropped (by the waiter itself)
  *
  * NOTIFIED and MOVED mean the same but for where the waiter sleeps, as in cond.c: of several, each is moved to the lock's word
  * and woken by a release. A notifier that dies between the move and its look at the lock leaves them asleep until their
  * slice of time is over, as if it had died before a wake.
  *
- * A waiter leaves the chain only when it holds the user's lock again. So if it is killed before that, its slot still
+ * A waiter leaves the chain only when it holds the user's lock again. So if it is killed before that, its hold still
  * says that it is notified, and whoever comes by - a notifier, or a waiter that looks after a slice of time while cond->notified is
  * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
- * the user's lock, and the next is told so. Slots of dead waiters that were not notified are just taken out.
+ * the user's lock, and the next is told so. Holds of dead waiters that were not notified are just taken out.
  *
  * A waiter that pthread_cancel ends gives its notification to the next in the same way, and leaves the chain.
  *
  * No notification is lost: as for the private one; and a notifier that dies between the mark and the wake is healed by the
  * sleeper's slices, one that dies before the mark has not notified.
  *
- * E1: the mark releases, the waiter's look acquires. E2: plait__slot.cond is stored with a release after the slot's other
- * fields: a slot that names the condition is complete.
+ * E1: the mark releases, the waiter's look acquires. What a hold says is complete before it names the condition (E1 of
+ * arena/holds.c), and is changed with the guard held only.
  */
 #include "sync/cond_shared.h"
 
@@ -34,8 +33,10 @@
 
 #include <plait/cancel.h>
 
+#include "arena/holds.h"
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/lock.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/point.h"
@@ -43,9 +44,9 @@
 
 enum { IDLE, WAITING, NOTIFIED, MOVED };
 
-static bool is_notified(const struct plait__slot *slot)
+static bool is_notified(const struct plait__hold *w)
 {
-    return load_relaxed(&slot->cond_state) >= NOTIFIED;
+    return load_relaxed(&w->state) >= NOTIFIED;
 }
 
 static struct plait__arena_header *header_of(plait_cond_t *cond)
@@ -53,19 +54,21 @@ static struct plait__arena_header *header_of(plait_cond_t *cond)
     return plait__arena_header_of(&cond->guard, cond->guard.arena_offset);
 }
 
-static uint64_t offset_of(plait_cond_t *cond)
+/* What the holds of its waiters are named; their `count` is the number of their slot, `other` the lock that they gave up, 0: not
+ * to be touched by others. */
+static uint64_t name_of(plait_cond_t *cond)
 {
-    return cond->guard.arena_offset;
+    return plait__hold_of(cond->guard.arena_offset, PLAIT__HOLD_WAIT);
 }
 
-static struct plait__slot *slot_of(plait_cond_t *cond, uint64_t number_plus_one)
+static struct plait__hold *waiter_at(plait_cond_t *cond, uint64_t offset)
 {
-    return plait__slot_at(header_of(cond), (uint32_t)number_plus_one - 1);
+    return plait__at(header_of(cond), offset);
 }
 
-static uint32_t name_of(plait_cond_t *cond, const struct plait__slot *slot)
+static bool is_orphan(plait_cond_t *cond, const struct plait__hold *w)
 {
-    return (uint32_t)(slot - plait__slot_at(header_of(cond), 0)) + 1;
+    return plait__hold_is_orphan(plait__slot_at(header_of(cond), w->count), load64_relaxed(&w->name));
 }
 
 /* Relaxed: written under the guard; sleepers look at it without, as a hint whether to take the guard. */
@@ -74,64 +77,59 @@ static void count_notified(plait_cond_t *cond, uint32_t count)
     store_relaxed(&cond->notified, count);
 }
 
-/* Put the slot where its arrival number belongs: the end, but in repairs. */
-static void chain(plait_cond_t *cond, struct plait__slot *slot)
+/* Put the waiter where its arrival number belongs: the end, but in repairs. */
+static void chain(plait_cond_t *cond, struct plait__hold *w)
 {
-    uint32_t name = name_of(cond, slot);
-    uint32_t after = 0;
+    uint64_t self = plait__offset_in(header_of(cond), w);
+    uint64_t after = 0;
 
-    if (cond->tail && slot_of(cond, cond->tail)->cond_number < slot->cond_number)
-        after = (uint32_t)cond->tail;
+    if (cond->tail && waiter_at(cond, cond->tail)->number < w->number)
+        after = cond->tail;
     else
-        for (uint32_t n = (uint32_t)cond->head; n && slot_of(cond, n)->cond_number < slot->cond_number;
-             n = slot_of(cond, n)->cond_next)
-            after = n;
-    slot->cond_next = after ? slot_of(cond, after)->cond_next : (uint32_t)cond->head;
+        for (uint64_t at = cond->head; at && waiter_at(cond, at)->number < w->number; at = waiter_at(cond, at)->next)
+            after = at;
+    w->next = after ? waiter_at(cond, after)->next : cond->head;
     if (after)
-        slot_of(cond, after)->cond_next = name;
+        waiter_at(cond, after)->next = self;
     else
-        cond->head = name;
-    if (slot->cond_next == 0)
-        cond->tail = name;
+        cond->head = self;
+    if (w->next == 0)
+        cond->tail = self;
 }
 
-/* Take the slot after `before` (0: the first) out of the chain, and the condition out of the slot. */
-static void unchain(plait_cond_t *cond, uint32_t before, struct plait__slot *slot)
+/* Take the waiter after the one at `before` (0: the first) out of the chain, and give its hold up. */
+static void unchain(plait_cond_t *cond, uint64_t before, struct plait__hold *w)
 {
     if (before)
-        slot_of(cond, before)->cond_next = slot->cond_next;
+        waiter_at(cond, before)->next = w->next;
     else
-        cond->head = slot->cond_next;
-    if (slot->cond_next == 0)
+        cond->head = w->next;
+    if (w->next == 0)
         cond->tail = before;
-    if (is_notified(slot))
+    if (is_notified(w))
         count_notified(cond, cond->notified - 1);
-    slot->cond_state = IDLE;
-    store64_release(&slot->cond, 0);
+    store_relaxed(&w->state, IDLE);
+    plait__hold_drop(w);
 }
 
-/* A holder of the guard has died: make chain and counter anew from the slots. May itself be killed and repeated. */
+/* A holder of the guard has died: make chain and counter anew from the holds. May itself be killed and repeated. */
 static void repair(plait_cond_t *cond)
 {
-    struct plait__arena_header *h = header_of(cond);
-    uint32_t high = load_acquire(&h->slots_high);
+    struct plait__holds_walk walk = plait__holds_of(header_of(cond), name_of(cond));
+    struct plait__hold *w;
 
     cond->head = cond->tail = 0;
     count_notified(cond, 0);
-    for (uint32_t i = 0; i < high; i++) {
-        struct plait__slot *slot = plait__slot_at(h, i);
-
-        if (load64_acquire(&slot->cond) != offset_of(cond)) /* E2 */
-            continue;
-        if (slot->cond_state == IDLE) { /* unchain was cut short */
-            store64_release(&slot->cond, 0);
+    while ((w = plait__holds_next(&walk))) {
+        if (load_relaxed(&w->state) == IDLE) { /* unchain was cut short */
+            plait__hold_drop(w);
             continue;
         }
-        chain(cond, slot);
-        if (is_notified(slot))
+        chain(cond, w);
+        if (is_notified(w))
             count_notified(cond, cond->notified + 1);
-        if (slot->cond_number >= cond->arrivals)
-            cond->arrivals = slot->cond_number + 1;
+        if (w->number >= cond->arrivals)
+            cond->arrivals = w->number + 1;
     }
 }
 
@@ -139,7 +137,7 @@ static void repair(plait_cond_t *cond)
 static int guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+    int err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
 
     plait_cancel_bind(token);
     if (err != EOWNERDEAD)
@@ -150,52 +148,52 @@ static int guard(plait_cond_t *cond)
 
 static void unguard(plait_cond_t *cond)
 {
-    plait_lock_release(&cond->guard);
+    plait__inner_release(&cond->guard);
 }
 
-static void wake(struct plait__slot *slot)
+static void wake(struct plait__hold *w)
 {
-    store_release(&slot->cond_state, NOTIFIED); /* E1 */
-    plait_wake(&slot->cond_state, 1, PLAIT_SHARED);
+    store_release(&w->state, NOTIFIED); /* E1 */
+    plait_wake(&w->state, 1, PLAIT_SHARED);
 }
 
-static plait_lock_t *lock_of(plait_cond_t *cond, const struct plait__slot *slot)
+static plait_lock_t *lock_of(plait_cond_t *cond, const struct plait__hold *w)
 {
-    return plait__at(header_of(cond), slot->cond_lock);
+    return plait__at(header_of(cond), w->other);
 }
 
-static void move(plait_cond_t *cond, struct plait__slot *slot)
+static void move(plait_cond_t *cond, struct plait__hold *w)
 {
-    store_release(&slot->cond_state, MOVED); /* E1 */
-    if (plait__futex_move(&slot->cond_state, MOVED, plait__robust_word(lock_of(cond, slot)), true) < 0)
-        plait__futex_wake(&slot->cond_state, 1, true);
+    store_release(&w->state, MOVED); /* E1 */
+    if (plait__futex_move(&w->state, MOVED, plait__robust_word(lock_of(cond, w)), true) < 0)
+        plait__futex_wake(&w->state, 1, true);
 }
 
-/* The next who waits and is not notified, from number `n` on (0: none); the dead among them are taken for living. */
-static struct plait__slot *next_waiting(plait_cond_t *cond, uint32_t n)
+/* The next who waits and is not notified, from the one at `at` on (0: none); the dead among them are taken for living. */
+static struct plait__hold *next_waiting(plait_cond_t *cond, uint64_t at)
 {
-    for (; n; n = slot_of(cond, n)->cond_next)
-        if (slot_of(cond, n)->cond_state == WAITING)
-            return slot_of(cond, n);
+    for (; at; at = waiter_at(cond, at)->next)
+        if (load_relaxed(&waiter_at(cond, at)->state) == WAITING)
+            return waiter_at(cond, at);
     return NULL;
 }
 
 /* Notify the first `count` who wait. */
 static void mark(plait_cond_t *cond, unsigned count)
 {
-    struct plait__slot *slot = next_waiting(cond, (uint32_t)cond->head), *moved = NULL;
-    bool several = count > 1 && slot && next_waiting(cond, slot->cond_next);
-    bool held = slot && slot->cond_lock && plait__robust_is_locked(lock_of(cond, slot));
+    struct plait__hold *w = next_waiting(cond, cond->head), *moved = NULL;
+    bool several = count > 1 && w && next_waiting(cond, w->next);
+    bool held = w && w->other && plait__robust_is_locked(lock_of(cond, w));
 
-    for (; slot && count; count--) {
+    for (; w && count; count--) {
         count_notified(cond, cond->notified + 1);
-        if ((several || held) && slot->cond_lock) {
-            move(cond, slot);
-            moved = slot;
+        if ((several || held) && w->other) {
+            move(cond, w);
+            moved = w;
         } else {
-            wake(slot);
+            wake(w);
         }
-        slot = next_waiting(cond, slot->cond_next);
+        w = next_waiting(cond, w->next);
     }
     if (moved)
         plait__robust_adopt(lock_of(cond, moved));
@@ -204,20 +202,19 @@ static void mark(plait_cond_t *cond, unsigned count)
 /* Take those of the dead who are notified, or are not, out of the chain. */
 static void bury_if(plait_cond_t *cond, bool notified)
 {
-    uint32_t before = 0;
+    uint64_t before = 0, next;
 
-    for (uint32_t n = (uint32_t)cond->head; n;) {
-        struct plait__slot *slot = slot_of(cond, n);
-        uint32_t next = slot->cond_next;
+    for (uint64_t at = cond->head; at; at = next) {
+        struct plait__hold *w = waiter_at(cond, at);
 
-        if (is_notified(slot) == notified && plait__slot_is_dead(slot)) {
+        next = w->next;
+        if (is_notified(w) == notified && is_orphan(cond, w)) {
             if (notified) /* first give, then take: killed in between, one wakes too many, not too few */
                 mark(cond, 1);
-            unchain(cond, before, slot);
+            unchain(cond, before, w);
         } else {
-            before = n;
+            before = at;
         }
-        n = next;
     }
 }
 
@@ -230,25 +227,24 @@ static void bury(plait_cond_t *cond)
 }
 
 /* Leave the chain; the caller holds the guard. */
-static void leave(plait_cond_t *cond, struct plait__slot *self)
+static void leave(plait_cond_t *cond, struct plait__hold *self)
 {
-    uint32_t name = name_of(cond, self);
-    uint32_t before = 0;
+    uint64_t before = 0;
 
-    for (uint32_t n = (uint32_t)cond->head; n && n != name; n = slot_of(cond, n)->cond_next)
-        before = n;
+    for (uint64_t at = cond->head; at && waiter_at(cond, at) != self; at = waiter_at(cond, at)->next)
+        before = at;
     unchain(cond, before, self);
 }
 
 /* Sleep until notified. After each slice of time: if others were notified, see whether they live. */
-static int sleep_until_notified(plait_cond_t *cond, struct plait__slot *self, plait_time_t deadline)
+static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, plait_time_t deadline)
 {
     plait_time_t slice = 0;
 
     for (;;) {
-        int err = plait__wait_point(&self->cond_state, WAITING, PLAIT_SHARED, deadline, &slice);
+        int err = plait__wait_point(&self->state, WAITING, PLAIT_SHARED, deadline, &slice);
 
-        if (load_acquire(&self->cond_state) != WAITING) /* E1 */
+        if (load_acquire(&self->state) != WAITING) /* E1 */
             return 0;
         if (err)
             return err;
@@ -271,7 +267,7 @@ static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
 /* A waiter whose thread may be cancelled in its sleep. */
 struct waiting {
     plait_cond_t *cond;
-    struct plait__slot *self;
+    struct plait__hold *self;
     const struct plait__held *held;
 };
 
@@ -279,10 +275,10 @@ struct waiting {
 static void cancelled(void *arg)
 {
     struct waiting *w = arg;
-    bool moved = load_relaxed(&w->self->cond_state) == MOVED;
+    bool moved = load_relaxed(&w->self->state) == MOVED;
 
     if (guard(w->cond) == 0) {
-        moved = load_relaxed(&w->self->cond_state) == MOVED;
+        moved = load_relaxed(&w->self->state) == MOVED;
         if (is_notified(w->self))
             mark(w->cond, 1);
         leave(w->cond, w->self);
@@ -301,59 +297,55 @@ static int sleep_cancellably(struct waiting *w, plait_time_t deadline)
     return err;
 }
 
-/* The slot to wait in: the thread's, or where another of its fibers waits in that, one more. */
-static int find_slot(plait_cond_t *cond, struct plait__slot **slot_out, bool *extra_out)
+/* Become the last of those who wait. */
+static int arrive(plait_cond_t *cond, const plait_lock_t *lock, struct plait__hold **self_out)
 {
-    int err = plait__member(header_of(cond), slot_out);
+    struct plait__arena_header *h = header_of(cond);
+    struct plait__hold contents = { .state = WAITING, .other = offset_to_move_to(cond, lock) };
+    struct plait__slot *slot;
+    int err = plait__member(h, &slot);
 
-    *extra_out = err == 0 && load64_relaxed(&(*slot_out)->cond) != 0;
-    return *extra_out ? plait__member_claim(header_of(cond), slot_out) : err;
-}
-
-/* Wait in the slot `self`. */
-static int wait_in(plait_cond_t *cond, struct plait__slot *self, const struct plait__held *held, plait_time_t deadline)
-{
-    int err = guard(cond);
-    int lock_err;
-
+    if (err == 0)
+        err = guard(cond);
     if (err)
         return err;
-    self->cond_state = WAITING;
-    self->cond_number = cond->arrivals++;
-    self->cond_lock = offset_to_move_to(cond, held->lock);
-    store64_release(&self->cond, offset_of(cond)); /* E2 */
-    chain(cond, self);
+    contents.number = cond->arrivals;
+    contents.count = (uint32_t)(slot - plait__slot_at(h, 0));
+    err = plait__hold_take(h, slot, name_of(cond), &contents, self_out);
+    if (err == 0) {
+        cond->arrivals++;
+        chain(cond, *self_out);
+    }
     unguard(cond);
-
-    plait__held_give(held);
-    err = sleep_cancellably(&(struct waiting){ cond, self, held }, deadline);
-    if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
-        if (is_notified(self))
-            err = 0;
-        else
-            leave(cond, self);
-        unguard(cond);
-    }
-    lock_err = plait__held_take(held, load_relaxed(&self->cond_state) == MOVED);
-    if (self->cond && guard(cond) == 0) {
-        leave(cond, self);
-        unguard(cond);
-    }
-    return lock_err ? lock_err : err;
+    return err;
 }
 
 int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
 {
-    struct plait__slot *self;
-    bool extra;
-    int err = find_slot(cond, &self, &extra);
+    struct plait__hold *self;
+    bool has_left = false;
+    int err, lock_err;
 
+    err = arrive(cond, held->lock, &self);
     if (err)
         return err;
-    err = wait_in(cond, self, held, deadline);
-    if (extra && load64_relaxed(&self->cond) == 0)
-        plait__member_resign(header_of(cond), self);
-    return err;
+
+    plait__held_give(held);
+    err = sleep_cancellably(&(struct waiting){ cond, self, held }, deadline);
+    if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
+        has_left = !is_notified(self);
+        if (has_left)
+            leave(cond, self);
+        else
+            err = 0;
+        unguard(cond);
+    }
+    lock_err = plait__held_take(held, !has_left && load_relaxed(&self->state) == MOVED);
+    if (!has_left && guard(cond) == 0) {
+        leave(cond, self);
+        unguard(cond);
+    }
+    return lock_err ? lock_err : err;
 }
 
 int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
@@ -369,6 +361,11 @@ int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
     mark(cond, count);
     unguard(cond);
     return 0;
+}
+
+void plait__cond_shared_init(plait_cond_t *cond)
+{
+    plait__holds_forget(header_of(cond), name_of(cond));
 }
 
 int plait__cond_shared_fini(plait_cond_t *cond)

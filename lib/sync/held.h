@@ -20,6 +20,7 @@ struct plait__held {
     plait_lock_t *lock;
     bool recursive; /* a plait_rlock_t begins with it */
     uint32_t depth; /* recursive: levels beyond the first */
+    const void *place; /* in the program: for debug mode, which is told that the lock is given and taken there */
 };
 
 /* EPERM: the caller does not hold it (plain and private: nobody does). */

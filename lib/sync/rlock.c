@@ -33,6 +33,8 @@
 #include "arena/member.h"
 #include "base/atomic.h"
 #include "sync/held.h"
+#include "sync/hooked.h"
+#include "sync/lock.h"
 #include "wait/caller.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -89,7 +91,10 @@ int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
 
 int plait_rlock_fini(plait_rlock_t *rlock)
 {
-    return plait_rlock_is_locked(rlock) ? EBUSY : 0;
+    if (plait_rlock_is_locked(rlock))
+        return EBUSY;
+    plait__hooked_forget(rlock, rlock->lock.arena_offset);
+    return 0;
 }
 
 bool plait_rlock_is_locked(const plait_rlock_t *rlock)
@@ -282,7 +287,7 @@ static int acquired_shared(plait_rlock_t *rlock, int err)
 
 static int acquire_shared(plait_rlock_t *rlock, plait_time_t deadline)
 {
-    return acquired_shared(rlock, plait_lock_acquire_slow(&rlock->lock, deadline));
+    return acquired_shared(rlock, plait__lock_acquire(&rlock->lock, deadline));
 }
 
 static int release_shared(plait_rlock_t *rlock)
@@ -292,14 +297,47 @@ static int release_shared(plait_rlock_t *rlock)
     return go_up(rlock) ? 0 : plait__robust_release(&rlock->lock);
 }
 
+static int acquire(void *rlock, unsigned count, plait_time_t deadline)
+{
+    (void)count;
+    return is_shared(rlock) ? acquire_shared(rlock, deadline) : acquire_private(rlock, deadline);
+}
+
+static int release(void *rlock, unsigned count)
+{
+    (void)count;
+    return is_shared(rlock) ? release_shared(rlock) : release_private(rlock);
+}
+
+/* ---- Seen by debug mode and figures ----------------------------------------------------- */
+
+static bool is_busy(const void *rlock, unsigned count)
+{
+    (void)count;
+    return plait_rlock_is_locked(rlock) && !is_mine(rlock);
+}
+
+static uint32_t owner(const void *rlock)
+{
+    return plait__robust_owner(rlock);
+}
+
+const struct plait__hooked_noun plait__rlock_noun = { "rlock", "plait_rlock_acquire", "plait_rlock_release",
+                                                      PLAIT__HELD | PLAIT__RECURSIVE | PLAIT__CHECKED,
+                                                      is_busy, acquire, release, owner };
+
 int plait_rlock_acquire_slow(plait_rlock_t *rlock, plait_time_t deadline)
 {
-    return is_shared(rlock) ? acquire_shared(rlock, deadline) : acquire_private(rlock, deadline);
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_acquire(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, deadline, PLAIT__CALLER);
+    return acquire(rlock, 1, deadline);
 }
 
 int plait_rlock_release_slow(plait_rlock_t *rlock)
 {
-    return is_shared(rlock) ? release_shared(rlock) : release_private(rlock);
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_release(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, PLAIT__CALLER);
+    return release(rlock, 1);
 }
 
 int plait_rlock_consistent(plait_rlock_t *rlock)

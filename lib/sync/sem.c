@@ -28,6 +28,8 @@
  * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
  * healed by the slices in which sleepers look again.
  *
+ * The owned kind (sem_owned.c) has another word; here it is only told apart.
+ *
  * E1: release's exchange or addition releases, acquire's exchange acquires. After it the semaphore may be gone: only its
  * address is used.
  */
@@ -37,6 +39,8 @@
 #include <limits.h>
 
 #include "base/atomic.h"
+#include "sync/hooked.h"
+#include "sync/sem_owned.h"
 #include "wait/membership.h"
 #include "wait/point.h"
 #include "wait/spin.h"
@@ -48,22 +52,22 @@
 
 int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags)
 {
-    plait_sem_t fresh = { .word = value, .mode = flags, .max = flags & PLAIT_BOUNDED ? value : 0 };
-    int err = plait__shared_place(sem, flags, PLAIT_BOUNDED, &fresh.arena_offset);
+    bool is_bounded = flags & (PLAIT_BOUNDED | PLAIT_OWNED);
+    plait_sem_t fresh = { .word = value, .mode = flags, .max = is_bounded ? value : 0 };
+    int err = plait__shared_place(sem, flags, PLAIT_BOUNDED | PLAIT_OWNED, &fresh.arena_offset);
 
     if (err)
         return err;
-    if (value > PLAIT_SEM_MAX || ((flags & PLAIT_BOUNDED) && value == 0))
+    if (value > PLAIT_SEM_MAX || (is_bounded && value == 0) || ((flags & PLAIT_OWNED) && !(flags & PLAIT_SHARED)))
         return EINVAL;
     fresh.usual = value ? value : 1; /* a signal is either not there, or one is */
     *sem = fresh;
-    return 0;
+    return flags & PLAIT_OWNED ? plait__sem_owned_init(sem, value) : 0;
 }
 
 int plait_sem_fini(plait_sem_t *sem)
 {
-    (void)sem;
-    return 0;
+    return sem->mode & PLAIT_OWNED ? plait__sem_owned_fini(sem) : 0;
 }
 
 unsigned plait_sem_value(const plait_sem_t *sem)
@@ -132,8 +136,9 @@ static uint32_t flags_for(unsigned count)
     return SLEEPERS | (count > 1 ? SEVERAL : 0);
 }
 
-int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
+static int acquire(void *object, unsigned count, plait_time_t deadline)
 {
+    plait_sem_t *sem = object;
     uint32_t mine = flags_for(count);
     uint32_t v = load_relaxed(&sem->word);
     uint32_t slept = 0; /* the flags, once we have slept */
@@ -142,6 +147,8 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
 
     if (count == 0 || count > bound(sem))
         return EINVAL;
+    if (sem->mode & PLAIT_OWNED)
+        return plait__sem_owned_acquire(sem, count, deadline);
     if ((v & VALUE) < count && plait__spin_until_changed(PLAIT__SPIN_STREAM, &sem->word, v, deadline))
         v = load_relaxed(&sem->word);
     for (;;) {
@@ -161,6 +168,22 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
         slept = deadline > PLAIT_NOW ? mine : 0;
         v = load_relaxed(&sem->word);
     }
+}
+
+static bool is_busy(const void *sem, unsigned count)
+{
+    return plait_sem_value(sem) < count;
+}
+
+/* Permits have no holder: figures only. */
+static const struct plait__hooked_noun noun = { "sem", "plait_sem_acquire", "plait_sem_release", 0,
+                                                is_busy, acquire, NULL, NULL };
+
+int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
+{
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_acquire(&noun, sem, sem->arena_offset, count, deadline, PLAIT__CALLER);
+    return acquire(sem, count, deadline);
 }
 
 /* The value is above the maximum after a release of `count`. EOVERFLOW: taken back; 0: it need not be. */
@@ -191,6 +214,8 @@ int plait_sem_release_slow(plait_sem_t *sem, unsigned count)
 
     if (count == 0)
         return EINVAL;
+    if (sem->mode & PLAIT_OWNED)
+        return plait__sem_owned_release(sem, count);
     do
         if (count > bound(sem) - (v & VALUE) || (v & VALUE) > bound(sem))
             return EOVERFLOW;
@@ -237,5 +262,7 @@ struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
 {
     static const struct plait_waitable acquiring = { attempt, enlist, delist };
 
+    if (sem->mode & PLAIT_OWNED)
+        return plait__any_sem_owned_acquire(sem, count);
     return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }

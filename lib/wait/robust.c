@@ -694,17 +694,6 @@ void plait__robust_resign(plait_lock_t *life)
     give(s, life);
 }
 
-void plait__robust_disown(plait_lock_t *life)
-{
-    struct self *s = me();
-    void *saved = announce(s, life);
-
-    unlink_entry(s->head, life);
-    compiler_barrier();
-    exchange_release(word_of(life, s), FUTEX_OWNER_DIED);
-    unannounce(s, saved);
-}
-
 bool plait__robust_owner_died(const plait_lock_t *life)
 {
     uint32_t v = load_acquire(word_of(life, me()));

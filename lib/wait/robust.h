@@ -88,9 +88,6 @@ void plait__robust_resign(plait_lock_t *life);
 bool plait__robust_owner_died(const plait_lock_t *life);
 uint32_t plait__robust_owner(const plait_lock_t *life);
 
-/* Give a life word that the caller's thread has claimed back as a dead one's. */
-void plait__robust_disown(plait_lock_t *life);
-
 /* Does the calling thread's list hold a lock that lies in [start, start + size)? */
 bool plait__robust_holds_within(const void *start, uint64_t size);
 

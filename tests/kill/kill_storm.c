@@ -50,6 +50,7 @@ static struct record {
     struct worker_page workers[WORKERS];
     uint32_t next_item;      /* atomic */
     uint32_t stop;           /* atomic: workers end when they see it */
+    uint32_t passed[2];      /* atomic: how often each index of the barrier was given */
     unsigned char items[ITEMS_MAX];
 } *record;
 
@@ -69,6 +70,8 @@ static struct shared {
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
     plait_sem_t sem;
+    plait_sem_t owned;
+    plait_barrier_t barrier;
 } *shared;
 
 static plait_arena_t *arena;
@@ -231,6 +234,32 @@ static void use_sem(void)
     REQUIRE(plait_sem_release(&shared->sem, 1) == 0);
 }
 
+enum { OWNED_PERMITS = 4 };
+
+/* The killed take none along, so those who live always get some: in a second at the latest. */
+static void use_owned(void)
+{
+    unsigned count = 1 + (unsigned)rand_r(&my_seed) % (OWNED_PERMITS - 1);
+    int err = plait_sem_acquire(&shared->owned, count, plait_after(1.5));
+
+    REQUIRE(err == 0);
+    REQUIRE(plait_sem_value(&shared->owned) <= OWNED_PERMITS - count);
+    REQUIRE(plait_sem_release(&shared->owned, count) == 0);
+}
+
+/* Two of those who live and come at one time pass; a death breaks it, and whoever sees that makes it whole. */
+static void use_barrier(void)
+{
+    unsigned index = 2;
+    int err = plait_barrier_wait(&shared->barrier, &index, plait_after(0.0005));
+
+    REQUIRE(err == 0 ? index < 2 : err == ETIMEDOUT || err == EPIPE || err == EOWNERDEAD);
+    if (err == 0)
+        __atomic_fetch_add(&record->passed[index], 1, __ATOMIC_RELAXED);
+    else
+        REQUIRE(plait_barrier_reset(&shared->barrier) == 0);
+}
+
 /* At two levels, with a wait in between that gives both up; who comes by wakes all, some of whom are moved to the rlock. */
 static void use_rlock(void)
 {
@@ -284,8 +313,10 @@ static void operate(unsigned operation)
     case 6: use_wait(); break;
     case 7: use_notify(); break;
     case 8: use_sem(); break;
-    case 9: use_rlock(); break;
-    case 10: use_any(); break;
+    case 9: use_owned(); break;
+    case 10: use_barrier(); break;
+    case 11: use_rlock(); break;
+    case 12: use_any(); break;
     default: use_memory(); break;
     }
 }
@@ -296,7 +327,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 12;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 14;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -439,6 +470,8 @@ static int make(void **state)
     }
     return plait_lock_init(&shared->lock, PLAIT_SHARED) || plait_lock_init(&shared->stock_lock, PLAIT_SHARED) ||
            plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
+           plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED) ||
+           plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED) ||
            plait_rlock_init(&shared->rlock, PLAIT_SHARED) || plait_cond_init(&shared->turned, PLAIT_SHARED);
 }
 
@@ -484,8 +517,16 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     assert_int_equal(s.twice, 0);
     assert_int_equal(s.invented, 0);
     assert_true(s.missing <= s.lost_gets);
+    print_message("barrier: index 0 %u times, 1 %u times\n", record->passed[0], record->passed[1]);
+    assert_true(record->passed[0] > 0);
+    assert_true(labs((long)record->passed[0] - (long)record->passed[1]) <= (long)kills);
+    plait_barrier_reset(&shared->barrier);
+    assert_int_equal(plait_barrier_wait(&shared->barrier, NULL, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_barrier_fini(&shared->barrier), 0);
     use_lock();
     assert_int_equal(me->fault, 0);
+    assert_int_equal(plait_sem_acquire(&shared->owned, OWNED_PERMITS, PLAIT_NOW), 0);
+    assert_int_equal(plait_sem_release(&shared->owned, OWNED_PERMITS), 0);
     if (plait_arena_check(arena, text, sizeof text))
         fail_msg("%s", text);
     assert_int_equal(plait_arena_usage(arena, &used_after, NULL, NULL), 0);

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 
 #include "arena/arena.h"
+#include "arena/holds.h"
 #include "arena/member.h"
+#include "arena/start_time.h"
 #include "wait/robust.h"
 
 /* Too short a wait makes a busy machine fail, too long a one a hang expensive. */
@@ -22,7 +24,8 @@ static struct world {
     plait_lock_t lock;
     plait_rlock_t rlock; /* guards a and b as well, in its cases */
     plait_cond_t cond;
-    plait_sem_t sem;
+    plait_sem_t sem, owned;
+    plait_barrier_t barrier;
     plait_event_t event;
     plait_once_t once;
     plait_latch_t latch;
@@ -274,6 +277,83 @@ static const char *sleeper_gets_permit(bool done)
     if (helper_end_by(PATIENCE) != 0)
         return "the sleeper did not get the permit";
     return plait_sem_value(&world->sem) <= 1 ? checked() : "a permit too many";
+}
+
+/* ---- Owned semaphore: whatever a dead process had, all permits are there for the next who asks ---- */
+
+enum { OWNED = 5 };
+
+static void fresh_owned(void)
+{
+    if (world->owned.owned && plait_sem_fini(&world->owned))
+        abort();
+    if (plait_sem_init(&world->owned, OWNED, PLAIT_SHARED | PLAIT_OWNED))
+        abort();
+    used_before = used();
+}
+
+/* Asking /proc who one is takes thousands of instructions, once. */
+static void know_myself(void)
+{
+    take_part();
+    if (plait__process_id() == 0)
+        _exit(3);
+}
+
+static void take_owned(void)
+{
+    step_page->out = plait_sem_acquire(&world->owned, 2, PLAIT_FOREVER);
+}
+
+static void have_owned(void)
+{
+    if (plait_sem_acquire(&world->owned, OWNED, PLAIT_NOW))
+        _exit(3);
+}
+
+static void give_owned(void)
+{
+    step_page->out = plait_sem_release(&world->owned, 3);
+}
+
+static const char *all_permits_are_back(bool done)
+{
+    if (plait_sem_acquire(&world->owned, OWNED, PLAIT_NOW))
+        return "permits are lost";
+    if (plait_sem_acquire(&world->owned, 1, PLAIT_NOW) != ETIMEDOUT)
+        return "a permit too many";
+    if (plait_sem_release(&world->owned, OWNED) || plait_sem_value(&world->owned) != OWNED)
+        return "they cannot be given back";
+    return used() == used_before ? checked() : "memory is lost";
+}
+
+static int owned_helper(void *unused)
+{
+    return plait_sem_acquire(&world->owned, 2, plait_after(PATIENCE));
+}
+
+static const char *sleeper_gets_owned(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get its permits" : all_permits_are_back(done);
+}
+
+/* Dies with two permits and the guard, having changed the value. */
+static int die_in_guard(void *unused)
+{
+    plait_lock_t *guard = plait__place_memory(arena->base, world->owned.owned);
+
+    if (plait_sem_acquire(&world->owned, 2, PLAIT_NOW) == 0 && plait_lock_acquire(guard, PLAIT_NOW) == 0) {
+        world->owned.word -= 1;
+        kill(getpid(), SIGKILL);
+    }
+    return 1;
+}
+
+static void owned_of_a_dead_guard(void)
+{
+    fresh_owned();
+    if (child_run(die_in_guard, NULL) != CHILD_SIGNALLED + SIGKILL)
+        abort();
 }
 
 /* ---- Cancel token ---- */
@@ -638,6 +718,160 @@ static const char *sleeper_is_notified(bool done)
     if (!done && plait_cond_notify(&world->cond, 1))
         return "notify failed";
     return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
+}
+
+/* A waiter has died, and somebody else with the guard in hand: chain and counters say nothing. */
+static int die_in_cond_guard(void *unused)
+{
+    if (plait_lock_acquire(&world->cond.guard, PLAIT_NOW) == 0) {
+        world->cond.head = world->cond.tail = 0;
+        world->cond.notified = 17;
+        kill(getpid(), SIGKILL);
+    }
+    return 1;
+}
+
+static void cond_of_a_dead_guard(void)
+{
+    pid_t waiter;
+
+    fresh_cond();
+    waiter = child_start(cond_helper, NULL);
+    if (!await_sleep(waiter))
+        abort();
+    child_kill(waiter);
+    if (child_run(die_in_cond_guard, NULL) != CHILD_SIGNALLED + SIGKILL)
+        abort();
+}
+
+/* ---- Barrier of two: the child, which is known as a party, and the helper or the test ---- */
+
+static void fresh_barrier(void)
+{
+    plait_barrier_fini(&world->barrier);
+    if (plait_barrier_init(&world->barrier, 2, PLAIT_SHARED))
+        abort();
+    used_before = used();
+}
+
+static void be_a_party(void)
+{
+    if (plait_barrier_wait(&world->barrier, NULL, PLAIT_NOW) != ETIMEDOUT)
+        _exit(3);
+}
+
+static void pass_barrier(void)
+{
+    step_page->out = plait_barrier_wait(&world->barrier, NULL, PLAIT_FOREVER);
+}
+
+static int count_a(void *unused)
+{
+    world->a++;
+    return 0;
+}
+
+static void pass_barrier_with_action(void)
+{
+    step_page->out = plait_barrier_wait_then(&world->barrier, count_a, NULL, NULL, PLAIT_FOREVER);
+}
+
+static void pass_barrier_in_vain(void)
+{
+    step_page->out = plait_barrier_wait(&world->barrier, NULL, plait_after(0.05));
+}
+
+static void reset_barrier(void)
+{
+    plait_barrier_reset(&world->barrier);
+}
+
+static void abort_barrier(void)
+{
+    plait_barrier_abort(&world->barrier);
+}
+
+static int barrier_helper(void *unused)
+{
+    return plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+}
+
+/* After a reset it is whole, the dead do not count, and nothing of them is left. */
+static const char *barrier_is_whole_again(void)
+{
+    world->b = world->a;
+    if (plait_barrier_reset(&world->barrier) || plait_barrier_waiting(&world->barrier) != 0)
+        return "the reset failed";
+    if (plait_barrier_wait(&world->barrier, NULL, PLAIT_NOW) != ETIMEDOUT)
+        return "it is broken after a reset, or the dead counts";
+    if (plait_barrier_fini(&world->barrier))
+        return "somebody still waits";
+    return used() == used_before ? checked() : "memory is lost";
+}
+
+static const char *party_passes_or_is_told(bool done)
+{
+    int err = helper_end_by(PATIENCE);
+
+    if (err != 0 && (err != EOWNERDEAD || done))
+        return "the other party did not pass, or was not told why";
+    return barrier_is_whole_again();
+}
+
+static const char *barrier_breaks(bool done)
+{
+    int err = plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+
+    if (err == 0) /* it had arrived, and was killed then */
+        err = plait_barrier_wait(&world->barrier, NULL, plait_after(PATIENCE));
+    if (err != EOWNERDEAD && err != EPIPE)
+        return "the death was not told";
+    return barrier_is_whole_again();
+}
+
+static const char *parties_are_let_go(bool done)
+{
+    if (!done)
+        plait_barrier_abort(&world->barrier);
+    if (helper_end_by(PATIENCE) == ETIMEDOUT)
+        return "who waited was not let go";
+    return barrier_is_whole_again();
+}
+
+/* ---- Holds ---- */
+
+static void take_holds_of_other(void)
+{
+    struct plait__slot *self;
+    struct plait__hold *hold;
+
+    if (plait__member(other->base, &self))
+        _exit(3);
+    for (int i = 0; i <= PLAIT__HOLDS_IN_ROW; i++)
+        if (plait__hold_take(other->base, self, plait__hold_of(4096, PLAIT__HOLD_COUNT), &(struct plait__hold){ 0 }, &hold))
+            _exit(4);
+}
+
+/* Some are there, as orphans, and a row that is whole, or none. The next owner of the slot takes as many. */
+static const char *holds_are_orphans_or_not(bool done)
+{
+    static char text[200];
+    struct plait__holds_walk walk = plait__holds_of(other->base, plait__hold_of(4096, PLAIT__HOLD_COUNT));
+    int count = 0;
+
+    if (plait_arena_check(other, text, sizeof text))
+        return text;
+    while (plait__holds_next(&walk)) {
+        count++;
+        if (!plait__holds_is_orphan(&walk))
+            return "a hold of the living";
+    }
+    if (count > PLAIT__HOLDS_IN_ROW + 1 || (done && count <= PLAIT__HOLDS_IN_ROW))
+        return "too many or too few holds";
+    plait__holds_forget(other->base, plait__hold_of(4096, PLAIT__HOLD_COUNT));
+    take_holds_of_other();
+    plait__member_leave(other->base);
+    return plait_arena_check(other, text, sizeof text) ? text : NULL;
 }
 
 /* ---- Any of several: a lock, a permit, an event, an item; a second queue's place ---- */
@@ -1278,6 +1512,10 @@ static const struct step_op ops[] = {
     { "sem acquire", five_permits, take_part, take_permit, NULL, permit_is_taken_or_not, false },
     { "sem release", five_permits, take_part, give_permit, NULL, permit_is_given_or_not, false },
     { "sem release, with a sleeper", no_permit, NULL, give_permit, sem_helper, sleeper_gets_permit, false },
+    { "owned sem acquire", fresh_owned, know_myself, take_owned, NULL, all_permits_are_back, false },
+    { "owned sem release", fresh_owned, have_owned, give_owned, NULL, all_permits_are_back, false },
+    { "owned sem release, with a sleeper", fresh_owned, have_owned, give_owned, owned_helper, sleeper_gets_owned, false },
+    { "owned sem repair", owned_of_a_dead_guard, know_myself, take_owned, NULL, all_permits_are_back, false },
     { "cancel set, with a sleeper", fresh_token, NULL, set_token, token_helper, sleeper_is_cancelled, false },
     { "cancel set_deadline, with a sleeper", fresh_token, NULL, give_deadline, token_helper,
       sleeper_is_cancelled_by_deadline, false },
@@ -1298,6 +1536,18 @@ static const struct step_op ops[] = {
       NULL, item_is_got_or_not, false },
     { "cond wait, timed out", fresh_cond, take_part, wait_a_moment, NULL, cond_is_left, false },
     { "cond notify, with a sleeper", fresh_cond, NULL, notify_one, cond_helper, sleeper_is_notified, false },
+    { "cond repair", cond_of_a_dead_guard, take_part, notify_one, NULL, cond_is_left, false },
+    { "barrier wait, as the last", fresh_barrier, be_a_party, pass_barrier, barrier_helper,
+      party_passes_or_is_told, false },
+    { "barrier wait, as the last, with an action", fresh_barrier, be_a_party, pass_barrier_with_action, barrier_helper,
+      party_passes_or_is_told, false },
+    { "barrier wait, in vain", fresh_barrier, be_a_party, pass_barrier_in_vain, NULL, barrier_breaks, false },
+    { "barrier abort, with a sleeper", fresh_barrier, be_a_party, abort_barrier, barrier_helper,
+      parties_are_let_go, false },
+    { "barrier reset, with a sleeper", fresh_barrier, be_a_party, reset_barrier, barrier_helper,
+      parties_are_let_go, false },
+    { "holds, more than a row", fresh_other, take_part_in_other, take_holds_of_other, NULL,
+      holds_are_orphans_or_not, false },
     { "any, timed out", nothing_for_any, prepare_item, wait_for_any, any_helper, any_goes_on, false },
     { "any, a lock", lock_for_any, prepare_item, wait_for_any, NULL, any_took_the_lock, false },
     { "any, a permit", permit_for_any, prepare_item, wait_for_any, NULL, any_took_the_permit, false },
