@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include <plait/barrier.h>
 #include <plait/cond.h>
 #include <plait/export.h>
 #include <plait/lock.h>
@@ -18,7 +19,7 @@
 PLAIT_BEGIN_DECLS
 
 /*
- * Included after <pthread.h> and <semaphore.h>, or instead of them, this header makes the names of mutex, cond, rwlock, barrier and
+ * Included after <pthread.h> and <semaphore.h>, or instead of them, this header makes the names of mutex, cond, barrier and
  * semaphore mean the types and functions below, in this file and from that line on:
  *
  *     #include <plait/pthread.h>
@@ -27,7 +28,7 @@ PLAIT_BEGIN_DECLS
  *
  *     pthread_mutex_lock(&mutex);                                  // plait_pthread_mutex_lock
  *
- * All else (threads, keys, once, spin locks, cancellation) is libc's as before. <plait.h> does not include this header. C++
+ * All else (threads, keys, once, spin and read-write locks, cancellation) is libc's as before. <plait.h> does not include this header. C++
  * headers that use pthreads themselves, such as <mutex>, are to be included before it. A file that wants the types and functions
  * without the names defines PLAIT_PTHREAD_NO_NAMES.
  *
@@ -37,9 +38,7 @@ PLAIT_BEGIN_DECLS
  *  - Objects whose attribute is PTHREAD_PROCESS_SHARED must lie in an arena (plait/arena.h): init answers ENOTSUP
  *    (sem_init: errno) where they do not.
  *  - PTHREAD_PRIO_PROTECT is not there: ENOTSUP. sem_open is not there: a program that uses it does not compile.
- *  - A robust mutex needs robust lists in the kernel: ENOTSUP where there are none. An rwlock that is process-shared always
- *    tells a writer's death; EOWNERDEAD then comes to readers too, who hold it for writing (plait/rwlock.h);
- *    plait_pthread_rwlock_consistent makes it good again.
+ *  - A robust mutex needs robust lists in the kernel: ENOTSUP where there are none.
  *  - A deadline on the wall clock is converted to the monotonic clock when the call begins. Setting the clock later does not
  *    move it.
  *  - Interrupting signals are invisible: sem_wait never fails with EINTR.
@@ -77,6 +76,16 @@ typedef struct plait_pthread_condattr {
     int pshared;
     int32_t clock;
 } plait_pthread_condattr_t;
+
+typedef struct plait_pthread_barrier {
+    plait_barrier_t barrier;
+    uint32_t inside; /* atomic: how many are in a wait */
+    uint32_t spare[3];
+} plait_pthread_barrier_t;
+
+typedef struct plait_pthread_barrierattr {
+    int pshared;
+} plait_pthread_barrierattr_t;
 
 typedef struct plait_pthread_sem {
     plait_sem_t sem;
@@ -134,6 +143,17 @@ PLAIT_API int plait_pthread_condattr_setpshared(plait_pthread_condattr_t *attr, 
 PLAIT_API int plait_pthread_condattr_getpshared(const plait_pthread_condattr_t *attr, int *pshared_out);
 PLAIT_API int plait_pthread_condattr_setclock(plait_pthread_condattr_t *attr, clockid_t clock);
 PLAIT_API int plait_pthread_condattr_getclock(const plait_pthread_condattr_t *attr, clockid_t *clock_out);
+
+/* Barrier. wait: PTHREAD_BARRIER_SERIAL_THREAD to one, 0 to the others; EOWNERDEAD where a party of a process-shared one died. */
+PLAIT_API int plait_pthread_barrier_init(plait_pthread_barrier_t *barrier, const plait_pthread_barrierattr_t *attr,
+                                         unsigned count);
+PLAIT_API int plait_pthread_barrier_destroy(plait_pthread_barrier_t *barrier);
+PLAIT_API int plait_pthread_barrier_wait(plait_pthread_barrier_t *barrier);
+
+PLAIT_API int plait_pthread_barrierattr_init(plait_pthread_barrierattr_t *attr);
+PLAIT_API int plait_pthread_barrierattr_destroy(plait_pthread_barrierattr_t *attr);
+PLAIT_API int plait_pthread_barrierattr_setpshared(plait_pthread_barrierattr_t *attr, int pshared);
+PLAIT_API int plait_pthread_barrierattr_getpshared(const plait_pthread_barrierattr_t *attr, int *pshared_out);
 
 /*
  * Semaphore: -1 and errno instead of an error number. The waits are cancellation points; post is async-signal-safe. A value

@@ -9,8 +9,6 @@
 #define pthread_mutexattr_t plait_pthread_mutexattr_t
 #define pthread_cond_t plait_pthread_cond_t
 #define pthread_condattr_t plait_pthread_condattr_t
-#define pthread_rwlock_t plait_pthread_rwlock_t
-#define pthread_rwlockattr_t plait_pthread_rwlockattr_t
 #define pthread_barrier_t plait_pthread_barrier_t
 #define pthread_barrierattr_t plait_pthread_barrierattr_t
 #define sem_t plait_pthread_sem_t
@@ -50,6 +48,15 @@
 #define pthread_condattr_setclock plait_pthread_condattr_setclock
 #define pthread_condattr_getclock plait_pthread_condattr_getclock
 
+#define pthread_barrier_init plait_pthread_barrier_init
+#define pthread_barrier_destroy plait_pthread_barrier_destroy
+#define pthread_barrier_wait plait_pthread_barrier_wait
+
+#define pthread_barrierattr_init plait_pthread_barrierattr_init
+#define pthread_barrierattr_destroy plait_pthread_barrierattr_destroy
+#define pthread_barrierattr_setpshared plait_pthread_barrierattr_setpshared
+#define pthread_barrierattr_getpshared plait_pthread_barrierattr_getpshared
+
 #define sem_init plait_pthread_sem_init
 #define sem_destroy plait_pthread_sem_destroy
 #define sem_wait plait_pthread_sem_wait
@@ -83,10 +90,6 @@
 #define PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_NORMAL)
 #undef PTHREAD_COND_INITIALIZER
 #define PTHREAD_COND_INITIALIZER PLAIT_PTHREAD_COND_INIT
-#undef PTHREAD_RWLOCK_INITIALIZER
-#define PTHREAD_RWLOCK_INITIALIZER PLAIT_PTHREAD_RWLOCK_INIT
-#undef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
-#define PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP PLAIT_PTHREAD_RWLOCK_INIT
 #undef SEM_VALUE_MAX
 #define SEM_VALUE_MAX ((int)PLAIT_SEM_MAX)
 
