@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Each public header compiles alone, as C11 and as C++17, and plait.h includes them all.
+# Each public header compiles alone, as C11 and as C++17, and plait.h includes them all but the pthread names.
 : "${srcdir:=.}"
 failed=0
 used=0
@@ -33,6 +33,7 @@ for compiler in "gcc -x c -std=c11" "clang -x c -std=c11" \
     try "$srcdir/include/plait.h" -DPLAIT_EMIT_INLINES
 done
 for header in "$srcdir"/include/plait/*.h; do
+    case $header in */pthread.h | */pthread_names.h) continue ;; esac # they give libc's names another meaning
     grep -q "^#include <plait/${header##*/}>" "$srcdir/include/plait.h" || {
         echo "FAILED: plait.h does not include plait/${header##*/}"
         failed=$((failed + 1))

@@ -78,6 +78,8 @@ PLAIT_API int plait_cond_fini(plait_cond_t *cond);
  *   EINVAL           a shared condition with a private lock; nothing done
  *   ENOSPC           the arena's table of participants is full, or it has no memory for a thread with so many waits
  *                    and holds at one time (beyond four); nothing done
+ * A cancellation point of pthreads: the lock is held, at all levels, when the clean-up handlers run, and a notification that
+ * the cancelled waiter had been given passes to the next.
  */
 PLAIT_API int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline);
 

@@ -57,7 +57,7 @@ PLAIT_API bool plait_event_is_set(const plait_event_t *event);
 
 /*
  * Wait until it is set. 0: it is, or was at some moment since the call began. ETIMEDOUT: not by the deadline.
- * ECANCELED: the caller's cancel token was set first.
+ * ECANCELED: the caller's cancel token was set first. A cancellation point of pthreads where it has to sleep.
  */
 PLAIT_API int plait_event_wait(plait_event_t *event, plait_time_t deadline);
 

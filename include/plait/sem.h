@@ -66,7 +66,7 @@ PLAIT_API int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags);
 PLAIT_API int plait_sem_fini(plait_sem_t *sem);
 
 /*
- * Take `count` permits, waiting until the deadline. Returns
+ * Take `count` permits, waiting until the deadline; a cancellation point of pthreads where it has to sleep. Returns
  *   0          taken
  *   ETIMEDOUT  there were not as many by the deadline; nothing taken
  *   ECANCELED  the caller's cancel token was set first; nothing taken

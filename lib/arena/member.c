@@ -27,6 +27,7 @@
 #include "base/atomic.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
+#include "wait/point.h"
 
 struct membership {
     struct membership *next;
@@ -195,7 +196,7 @@ static struct membership *membership_in(const void *base)
     return m;
 }
 
-int plait__member_join(const void *base, struct plait__slot **slot_out)
+static int join(const void *base, struct plait__slot **slot_out)
 {
     struct plait_arena *arena;
     struct membership *m;
@@ -226,6 +227,16 @@ int plait__member_join(const void *base, struct plait__slot **slot_out)
     plait__member_cache = (struct plait__member_cache){ plait__fork_epoch(), base, m->slot };
     *slot_out = m->slot;
     return 0;
+}
+
+/* Files may be read on the way, with locks held, and this is on the way of lock and release. */
+int plait__member_join(const void *base, struct plait__slot **slot_out)
+{
+    int closed = plait__point_close();
+    int err = join(base, slot_out);
+
+    plait__point_restore(closed);
+    return err;
 }
 
 void plait__member_leave(const void *base)

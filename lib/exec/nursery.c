@@ -25,6 +25,7 @@
 #include "base/fork_epoch.h"
 #include "exec/descriptors.h"
 #include "exec/nursery_wire.h"
+#include "wait/point.h"
 
 /*
  * How it works
@@ -67,6 +68,22 @@ enum { SHORT_TRIES = 16, SHORT_TRY_MS = 20, LONGER_EVERY = 4, LONGEST_TRY_MS = 2
 #define SLICE_MAX (800 * PLAIT__MILLISECOND)
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Descriptors are read and written with the lock held: no request of pthread_cancel is acted upon meanwhile. */
+static int take_lock(void)
+{
+    int closed = plait__point_close();
+
+    pthread_mutex_lock(&lock);
+    return closed;
+}
+
+static void give_lock(int closed)
+{
+    pthread_mutex_unlock(&lock);
+    plait__point_restore(closed);
+}
+
 static struct plait__nursery *current; /* guarded by lock */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
@@ -219,13 +236,22 @@ static int enter(void)
 
 int plait__nursery_enter(void)
 {
-    int err;
+    int closed, err;
 
     pthread_once(&fork_once, register_fork_handlers);
-    pthread_mutex_lock(&lock);
+    closed = take_lock();
     err = enter();
-    pthread_mutex_unlock(&lock);
+    give_lock(closed);
     return err;
+}
+
+static bool runs(pid_t pid)
+{
+    int closed = plait__point_close();
+    bool alive = waitpid(pid, NULL, __WALL | WNOHANG) == 0;
+
+    plait__point_restore(closed);
+    return alive;
 }
 
 bool plait__nursery_is_alive(struct plait__nursery *nursery)
@@ -234,7 +260,7 @@ bool plait__nursery_is_alive(struct plait__nursery *nursery)
         return false;
     /* In a forked child it is nobody's to wait for; a zombie passes for alive until its parent has seen to it. */
     if (nursery->owner != getpid() ? kill(nursery->pid, 0) == 0 || errno == EPERM
-                                   : waitpid(nursery->pid, NULL, __WALL | WNOHANG) == 0)
+                                   : runs(nursery->pid))
         return true;
     store_release(&nursery->dead, 1);
     return false;
@@ -248,8 +274,8 @@ const uint32_t *plait__nursery_ends(const struct plait__nursery *nursery)
 void plait__nursery_leave(void)
 {
     struct pollfd polled = { -1, 0, 0 };
+    int closed = take_lock();
 
-    pthread_mutex_lock(&lock);
     if (current && current->owner == getpid()) {
         polled.fd = current->socket;
         shutdown(current->socket, SHUT_WR);
@@ -257,7 +283,7 @@ void plait__nursery_leave(void)
         poll(&polled, 1, 1000);
         plait__nursery_is_alive(current);
     }
-    pthread_mutex_unlock(&lock);
+    give_lock(closed);
 }
 
 /* ---- Requests ---------------------------------------------------------------------------- */
@@ -377,15 +403,16 @@ int plait__child_start(const struct plait__spawn *spawn, struct plait__child *ch
     int fds[SENT_COUNT], payload, cwd, failure = -1;
     size_t count;
     int err = plait__payload_pack(spawn, &payload, &request.payload_size);
+    int closed;
 
     if (err)
         return err;
     cwd = plait__move_from(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), 3);
     request.sent = gather(payload, cwd, spawn->carry_fd, fds, &count);
     pthread_once(&fork_once, register_fork_handlers);
-    pthread_mutex_lock(&lock);
+    closed = take_lock();
     err = ask(&request, fds, count, child_out, &failure);
-    pthread_mutex_unlock(&lock);
+    give_lock(closed);
     plait__close_all((int[]){ payload, cwd }, 2);
     if (err == 0 && failure >= 0)
         err = exec_error(failure);
@@ -425,10 +452,11 @@ static bool is_gone_from_proc(pid_t pid)
 static bool is_gone(const struct plait__child *child)
 {
     struct pollfd polled = { child->pidfd, POLLIN, 0 };
+    int closed = plait__point_close();
+    bool gone = child->pidfd < 0 ? is_gone_from_proc(child->pid) : poll(&polled, 1, 0) > 0;
 
-    if (child->pidfd < 0)
-        return is_gone_from_proc(child->pid);
-    return poll(&polled, 1, 0) > 0;
+    plait__point_restore(closed);
+    return gone;
 }
 
 enum plait__child_state plait__child_state(const struct plait__child *child, int *status_out)
@@ -457,12 +485,12 @@ int plait__child_wait(const struct plait__child *child, plait_time_t deadline)
 
     while (plait__child_state(child, NULL) == PLAIT__CHILD_RUNS) {
         uint32_t state = load_acquire(&record->state);
-        plait_time_t look = plait_now() + slice;
+        plait_time_t look = plait_now() + slice, unsliced = 0;
         int err;
 
         if (state != RECORD_STARTING && state != RECORD_RUNNING)
             continue;
-        err = plait_wait(&record->state, state, PLAIT_SHARED, look < deadline ? look : deadline);
+        err = plait__wait_point(&record->state, state, PLAIT_SHARED, look < deadline ? look : deadline, &unsliced);
         if (err == ECANCELED || (err == ETIMEDOUT && deadline <= look))
             return plait__child_state(child, NULL) == PLAIT__CHILD_RUNS ? err : 0;
         if (load_relaxed(&child->nursery->dead) == 0 && slice < SLICE_MAX)
@@ -486,7 +514,7 @@ int plait__child_signal(const struct plait__child *child, int signal)
     struct plait__reply reply;
     int fds[PLAIT__SEND_MAX];
     size_t count;
-    int err;
+    int closed, err;
 
     if (plait__child_state(child, NULL) != PLAIT__CHILD_RUNS)
         return ESRCH;
@@ -498,20 +526,21 @@ int plait__child_signal(const struct plait__child *child, int signal)
      * the one place where a number may have been given again. */
     if (!plait__nursery_is_alive(child->nursery))
         return kill(child->pid, signal) == 0 ? 0 : errno;
-    pthread_mutex_lock(&lock);
+    closed = take_lock();
     err = child->nursery->owner == getpid()
               ? exchange(child->nursery, &request, NULL, 0, &reply, fds, &count)
               : ENOSYS;
-    pthread_mutex_unlock(&lock);
+    give_lock(closed);
     return err ? err : reply.error;
 }
 
 void plait__child_drop(struct plait__child *child)
 {
-    pthread_mutex_lock(&lock);
+    int closed = take_lock();
+
     if (child->pidfd >= 0)
         close(child->pidfd);
     give_record(child->nursery, child->record);
     unreference(child->nursery);
-    pthread_mutex_unlock(&lock);
+    give_lock(closed);
 }

@@ -15,6 +15,7 @@
 #include "base/options.h"
 #include "base/tls.h"
 #include "exec/pool_backend.h"
+#include "wait/point.h"
 
 /*
  * How it works
@@ -225,18 +226,20 @@ int plait_pool_join(plait_pool_t *pool, plait_time_t deadline)
 int plait_pool_free(plait_pool_t *pool)
 {
     plait_cancel_t *token;
-    int err;
+    int closed, err;
 
     if (!pool || is_inherited(pool)) /* the memory is the parent's copy: its locks may be held for ever */
         return 0;
     if (plait__pool_is_inside(pool))
         return EDEADLK;
     token = plait_cancel_bind(NULL);
+    closed = plait__point_close();
     err = load_acquire(&pool->state) == POOL_RUNNING ? ETIMEDOUT : pool->backend->join(pool, PLAIT_NOW);
     if (err) {
         plait_pool_terminate(pool);
         pool->backend->join(pool, PLAIT_FOREVER);
     }
+    plait__point_restore(closed);
     plait_cancel_bind(token);
     plait__pool_unreference(pool);
     return 0;

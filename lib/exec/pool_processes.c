@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/fork_epoch.h"
 #include "exec/pool_processes.h"
+#include "wait/point.h"
 
 /*
  * How it works
@@ -59,8 +60,10 @@ void plait__pool_ring(struct pool *pool)
 int plait__pool_put_entry(struct pool *pool, uint64_t entry)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
+    int closed = plait__point_close();
     int err = plait_queue_put(pool->queue, &entry, PLAIT_FOREVER);
 
+    plait__point_restore(closed);
     plait_cancel_bind(token);
     return err;
 }

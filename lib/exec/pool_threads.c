@@ -17,6 +17,7 @@
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "exec/pool_backend.h"
+#include "wait/point.h"
 
 /*
  * How it works
@@ -125,6 +126,7 @@ static void *work(void *arg)
     struct task *task;
 
     current = worker;
+    plait__point_close(); /* for good: the pool counts on its workers */
     plait__pool_enter(&worker->pool->front);
     while (plait_queue_get(worker->pool->queue, &task, PLAIT_FOREVER) == 0) {
         if (load_acquire(&worker->pool->stop))
@@ -155,7 +157,7 @@ static int submit(struct plait_pool *front, plait_task_fn *fn, const void *arg, 
     struct pool *pool = (struct pool *)front;
     struct task *task;
     size_t size;
-    int err;
+    int closed, err;
 
     if (__builtin_add_overflow(sizeof *task, work_to_do->arg_size, &size))
         return ENOMEM;
@@ -173,7 +175,9 @@ static int submit(struct plait_pool *front, plait_task_fn *fn, const void *arg, 
         *future_out = &task->future;
     }
     store_release(&task->word, TASK_PENDING); /* E1 */
+    closed = plait__point_close();
     err = plait_queue_put(pool->queue, &task, PLAIT_FOREVER);
+    plait__point_restore(closed);
     if (err) {
         task->future.references = 1;
         plait__future_unreference(&task->future);

@@ -17,6 +17,7 @@
 #include "base/options.h"
 #include "base/tls.h"
 #include "exec/finish.h"
+#include "wait/point.h"
 #include "wait/waitable.h"
 
 /*
@@ -228,15 +229,19 @@ int plait_thread_start(plait_thread_t *thread)
 static void collect(plait_thread_t *thread)
 {
     uint32_t state = ENDED;
+    int closed;
 
     if (!cas_acqrel(&thread->state, &state, JOINING))
         return;
+    closed = plait__point_close(); /* who died in here would leave the others waiting for JOINED */
     pthread_join(thread->pthread, &thread->result);
     set_state(thread, JOINED);
+    plait__point_restore(closed);
 }
 
 int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t deadline)
 {
+    plait_time_t slice = 0;
     uint32_t state;
     int err;
 
@@ -251,7 +256,7 @@ int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t de
             collect(thread);
             continue;
         }
-        err = plait_wait(&thread->state, state, 0, deadline);
+        err = plait__wait_point(&thread->state, state, 0, deadline, &slice);
         if (err)
             return err;
     }

@@ -28,9 +28,9 @@
 #include "base/clock.h"
 #include "queue/steps.h"
 #include "sync/lock.h"
+#include "wait/point.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
-#include "wait/waiting.h"
 
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
@@ -164,11 +164,44 @@ static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *sid
     return plait__spin_until_changed(PLAIT__SPIN_STREAM, low, seen, deadline);
 }
 
+/* Somebody who sleeps, and may be cancelled meanwhile. */
+struct sleeper {
+    struct plait_queue *q;
+    struct plait__queue_side *side;
+    struct plait__eventcount *ec;
+};
+
+/* A wake may have been spent on who leaves: there may be something for the next. */
+static void slept(const struct sleeper *self)
+{
+    if (plait__eventcount_done(self->ec) && may_succeed(self->q, self->side))
+        plait__eventcount_signal(self->ec, flags_of(self->q));
+}
+
+static void cancelled(void *arg)
+{
+    struct sleeper *self = arg;
+
+    plait__eventcount_cancel(self->ec);
+    slept(self);
+}
+
+static int sleep_for_it(struct sleeper *self, uint32_t prepared, plait_time_t deadline, plait_time_t *slice)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, self);
+    err = plait__eventcount_wait(self->ec, prepared, flags_of(self->q), deadline, slice);
+    pthread_cleanup_pop(0);
+    return err;
+}
+
 /* The rest of a call whose first attempt answered EAGAIN. */
 static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt_fn *attempt,
                                                   struct plait__queue_side *side, struct plait__eventcount *ec,
                                                   void *item, plait_time_t deadline)
 {
+    struct sleeper self = { q, side, ec };
     plait_time_t slice = 0;
     int err;
 
@@ -188,10 +221,9 @@ static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt
             plait__eventcount_cancel(ec);
             return err;
         }
-        wait_err = plait__eventcount_wait(ec, prepared, flags_of(q), deadline, &slice);
+        wait_err = sleep_for_it(&self, prepared, deadline, &slice);
         err = attempt(q, item, deadline);
-        if (plait__eventcount_done(ec) && may_succeed(q, side))
-            plait__eventcount_signal(ec, flags_of(q));
+        slept(&self);
         if (err != EAGAIN)
             return err;
         if (wait_err)

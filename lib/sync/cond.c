@@ -25,6 +25,9 @@
  * one who has slept for it, so the word says on that others do; this goes also for who was marked MOVED and was not
  * asleep, or has been woken by its deadline.
  *
+ * A waiter that pthread_cancel ends in its sleep does the same, gives its notification, if it has one, to the next waiter, and
+ * takes the lock for the clean-up handlers of its thread.
+ *
  * After its sleep a waiter takes the guard once in any case. So it does not return before the notifier is through with
  * the record, the lock and the condition, and may then free them all.
  *
@@ -42,12 +45,14 @@
 #include "sync/lock.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
+#include "wait/point.h"
 #include "wait/robust.h"
 
 enum { WAITING, NOTIFIED, MOVED };
 
 struct waiter {
     struct waiter *prev, *next; /* guarded by guard */
+    plait_cond_t *cond;         /* const */
     struct plait__held held;    /* const: the user's lock */
     bool may_move;              /* const */
     uint32_t word;              /* atomic: WAITING, then NOTIFIED or MOVED (E1) */
@@ -118,29 +123,6 @@ int plait_cond_fini(plait_cond_t *cond)
     return cond->head ? EBUSY : 0;
 }
 
-static int wait_private(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
-{
-    struct waiter self = { .held = *held, .word = WAITING };
-    int err, lock_err;
-
-    self.may_move = !plait__lock_is_owned(held->lock->mode) && !plait__wait_is_hooked();
-    guard(cond);
-    append(cond, &self);
-    unguard(cond);
-    plait__held_give(held);
-    do
-        err = plait_wait(&self.word, WAITING, 0, deadline);
-    while (err == 0 && load_acquire(&self.word) == WAITING); /* E1 */
-    guard(cond);
-    if (load_relaxed(&self.word) == WAITING)
-        take_out(cond, &self);
-    else
-        err = 0;
-    unguard(cond);
-    lock_err = plait__held_take(held, load_relaxed(&self.word) == MOVED);
-    return lock_err ? lock_err : err;
-}
-
 /*
  * Wake a marked one, later: the next call does it. So the last is woken when the guard is free again, and does not run into
  * the notifier. By then its word may be gone, and only the address counts.
@@ -188,6 +170,64 @@ static int notify_private(plait_cond_t *cond, unsigned count)
     unguard(cond);
     wake_later(&later, NULL);
     return 0;
+}
+
+/* A sleep is over. True: it was notified; else nobody knows of the waiter any more. */
+static bool was_notified(struct waiter *self)
+{
+    bool notified;
+
+    guard(self->cond);
+    notified = load_relaxed(&self->word) != WAITING;
+    if (!notified)
+        take_out(self->cond, self);
+    unguard(self->cond);
+    return notified;
+}
+
+static int take_lock_back(struct waiter *self)
+{
+    return plait__held_take(&self->held, load_relaxed(&self->word) == MOVED);
+}
+
+/* The waiter's thread is cancelled in its sleep: what it was notified of is for another. */
+static void cancelled(void *arg)
+{
+    struct waiter *self = arg;
+
+    if (was_notified(self))
+        notify_private(self->cond, 1);
+    take_lock_back(self);
+}
+
+static int sleep_until_notified(struct waiter *self, plait_time_t deadline)
+{
+    plait_time_t slice = 0;
+    int err;
+
+    pthread_cleanup_push(cancelled, self);
+    do
+        err = plait__wait_point(&self->word, WAITING, 0, deadline, &slice);
+    while (err == 0 && load_acquire(&self->word) == WAITING); /* E1 */
+    pthread_cleanup_pop(0);
+    return err;
+}
+
+static int wait_private(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline)
+{
+    struct waiter self = { .cond = cond, .held = *held, .word = WAITING };
+    int err, lock_err;
+
+    self.may_move = !plait__lock_is_owned(held->lock->mode) && !plait__wait_is_hooked();
+    guard(cond);
+    append(cond, &self);
+    unguard(cond);
+    plait__held_give(held);
+    err = sleep_until_notified(&self, deadline);
+    if (was_notified(&self))
+        err = 0;
+    lock_err = take_lock_back(&self);
+    return lock_err ? lock_err : err;
 }
 
 /* `place`: where the program called. */

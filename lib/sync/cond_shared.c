@@ -19,6 +19,8 @@
  * not 0 - takes it out and gives its notification to the next. If it is killed later, it dies as the holder of
  * the user's lock, and the next is told so. Holds of dead waiters that were not notified are just taken out.
  *
+ * A waiter that pthread_cancel ends gives its notification to the next in the same way, and leaves the chain.
+ *
  * No notification is lost: as for the private one; and a notifier that dies between the mark and the wake is healed by the
  * sleeper's slices, one that dies before the mark has not notified.
  *
@@ -37,8 +39,8 @@
 #include "sync/lock.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
+#include "wait/point.h"
 #include "wait/robust.h"
-#include "wait/waiting.h"
 
 enum { IDLE, WAITING, NOTIFIED, MOVED };
 
@@ -240,7 +242,7 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, pl
     plait_time_t slice = 0;
 
     for (;;) {
-        int err = plait__wait_sliced(&self->state, WAITING, PLAIT_SHARED, deadline, &slice);
+        int err = plait__wait_point(&self->state, WAITING, PLAIT_SHARED, deadline, &slice);
 
         if (load_acquire(&self->state) != WAITING) /* E1 */
             return 0;
@@ -260,6 +262,39 @@ static uint64_t offset_to_move_to(plait_cond_t *cond, const plait_lock_t *lock)
     bool near = plait__arena_header_of(lock, lock->arena_offset) == header_of(cond);
 
     return near && !plait__wait_is_hooked() && !(lock->mode & PLAIT_PRIO_INHERIT) ? lock->arena_offset : 0;
+}
+
+/* A waiter whose thread may be cancelled in its sleep. */
+struct waiting {
+    plait_cond_t *cond;
+    struct plait__hold *self;
+    const struct plait__held *held;
+};
+
+/* What it was notified of is for another: first give, then take, as when it is buried. */
+static void cancelled(void *arg)
+{
+    struct waiting *w = arg;
+    bool moved = load_relaxed(&w->self->state) == MOVED;
+
+    if (guard(w->cond) == 0) {
+        moved = load_relaxed(&w->self->state) == MOVED;
+        if (is_notified(w->self))
+            mark(w->cond, 1);
+        leave(w->cond, w->self);
+        unguard(w->cond);
+    }
+    plait__held_take(w->held, moved);
+}
+
+static int sleep_cancellably(struct waiting *w, plait_time_t deadline)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, w);
+    err = sleep_until_notified(w->cond, w->self, deadline);
+    pthread_cleanup_pop(0);
+    return err;
 }
 
 /* Become the last of those who wait. */
@@ -296,7 +331,7 @@ int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, 
         return err;
 
     plait__held_give(held);
-    err = sleep_until_notified(cond, self, deadline);
+    err = sleep_cancellably(&(struct waiting){ cond, self, held }, deadline);
     if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
         has_left = !is_notified(self);
         if (has_left)

@@ -11,7 +11,7 @@
  *
  * No wake is lost: a sleeper has seen the word with SLEEPERS, without SET, and futex wait compares the whole word again;
  * any set changes it. Nobody but a set takes SLEEPERS off; one that is left on by a sleeper that timed out or
- * died costs one wake. A setter that dies between exchange and wake: shared waits look again by slices.
+ * died or was cancelled costs one wake. A setter that dies between exchange and wake: shared waits look again by slices.
  *
  * E1: set's exchange releases; seeing SET, or another round, acquires. After it a set uses only the address, because
  * who waited may free the event.
@@ -23,8 +23,8 @@
 
 #include "base/atomic.h"
 #include "wait/membership.h"
+#include "wait/point.h"
 #include "wait/waitable.h"
-#include "wait/waiting.h"
 
 enum { SET = 1, SLEEPERS = 2, ROUND = 4 };
 
@@ -86,7 +86,7 @@ int plait_event_wait_slow(plait_event_t *event, plait_time_t deadline)
                 continue;
             v |= SLEEPERS;
         }
-        err = plait__wait_sliced(&event->word, v, event->mode & PLAIT_SHARED, deadline, &slice);
+        err = plait__wait_point(&event->word, v, event->mode & PLAIT_SHARED, deadline, &slice);
         v = load_acquire(&event->word); /* E1 */
     }
 }

@@ -23,6 +23,8 @@
  * chain of wakes reaches every sleeper that can be served. Who slept and leaves without permits (time-out,
  * cancel) may have consumed a wake and does the same. The flag left on by the last of them costs one wake.
  *
+ * A sleeper that pthread_cancel ends leaves like one whose time is up.
+ *
  * A shared semaphore whose releaser dies before its wake, or whose woken sleeper dies before the chain goes on, is
  * healed by the slices in which sleepers look again.
  *
@@ -40,9 +42,9 @@
 #include "sync/hooked.h"
 #include "sync/sem_owned.h"
 #include "wait/membership.h"
+#include "wait/point.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
-#include "wait/waiting.h"
 
 #define VALUE 0x3fffffffu /* with SLACK */
 #define SEVERAL 0x40000000u
@@ -106,6 +108,29 @@ static void leave(plait_sem_t *sem, uint32_t flags)
         plait_wake(&sem->word, (v | flags) & SEVERAL ? UINT_MAX : 1, sem->mode & PLAIT_SHARED);
 }
 
+/* Somebody who sleeps, and may be cancelled meanwhile. */
+struct sleeper {
+    plait_sem_t *sem;
+    uint32_t flags;
+};
+
+static void cancelled(void *arg)
+{
+    struct sleeper *self = arg;
+
+    leave(self->sem, self->flags);
+}
+
+static int sleep_for_it(struct sleeper *self, uint32_t v, plait_time_t deadline, plait_time_t *slice)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, self);
+    err = plait__wait_point(&self->sem->word, v, self->sem->mode & PLAIT_SHARED, deadline, slice);
+    pthread_cleanup_pop(0);
+    return err;
+}
+
 static uint32_t flags_for(unsigned count)
 {
     return SLEEPERS | (count > 1 ? SEVERAL : 0);
@@ -139,7 +164,7 @@ static int acquire(void *object, unsigned count, plait_time_t deadline)
                 continue;
             v |= mine;
         }
-        err = plait__wait_sliced(&sem->word, v, sem->mode & PLAIT_SHARED, deadline, &slice);
+        err = sleep_for_it(&(struct sleeper){ sem, mine }, v, deadline, &slice);
         slept = deadline > PLAIT_NOW ? mine : 0;
         v = load_relaxed(&sem->word);
     }

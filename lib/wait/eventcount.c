@@ -6,7 +6,7 @@
 
 #include <plait/wait.h>
 
-#include "wait/waiting.h"
+#include "wait/point.h"
 
 enum { SLEEPERS = 1, ROUND = 2 };
 
@@ -32,7 +32,7 @@ void plait__eventcount_cancel(struct plait__eventcount *ec)
 int plait__eventcount_wait(struct plait__eventcount *ec, uint32_t prepared, unsigned flags, plait_time_t deadline,
                            plait_time_t *slice)
 {
-    int err = plait__wait_sliced(&ec->word, prepared, flags, deadline, slice);
+    int err = plait__wait_point(&ec->word, prepared, flags, deadline, slice);
 
     sub_seqcst(&ec->sleepers, 1);
     return err;

@@ -36,10 +36,10 @@ uint32_t plait__eventcount_prepare(struct plait__eventcount *ec);
 /* Instead of a further prepare, for who sleeps on several words and has not left this one since the last. */
 uint32_t plait__eventcount_renew(struct plait__eventcount *ec);
 
-/* The condition was true after all: no sleep. */
+/* The condition was true after all: no sleep. Also for a clean-up handler around plait__eventcount_wait. */
 void plait__eventcount_cancel(struct plait__eventcount *ec);
 
-/* Sleep; as plait__wait_sliced. */
+/* Sleep; as plait__wait_point: a cancellation point. */
 int plait__eventcount_wait(struct plait__eventcount *ec, uint32_t prepared, unsigned flags, plait_time_t deadline,
                            plait_time_t *slice);
 

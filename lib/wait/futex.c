@@ -5,11 +5,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/asan.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "wait/point.h"
 
 enum {
     OP_WAKE = 1,
@@ -28,6 +31,23 @@ struct waitv {
     uint32_t reserved;
 };
 
+/* The call in which a thread sleeps; in an open cancellation point it may never return (point.c). */
+static long sleep_in(long number, const void *what, long a, long b, const void *c, long d, long e)
+{
+    long result;
+    int type, err;
+
+    if (!plait__point_is_open)
+        return syscall(number, what, a, b, c, d, e);
+    plait__leaving_frames();
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    result = syscall(number, what, a, b, c, d, e);
+    err = errno;
+    pthread_setcanceltype(type, NULL);
+    errno = err;
+    return result;
+}
+
 int plait__futex_wait(const uint32_t *word, uint32_t expected, bool shared, plait_time_t deadline)
 {
     int op = OP_WAIT_BITSET | (shared ? 0 : OP_PRIVATE);
@@ -37,7 +57,7 @@ int plait__futex_wait(const uint32_t *word, uint32_t expected, bool shared, plai
         at = plait__timespec(deadline < 0 ? 0 : deadline);
         timeout = &at;
     }
-    if (syscall(SYS_futex, word, op, expected, timeout, NULL, UINT32_MAX) == 0)
+    if (sleep_in(SYS_futex, word, op, expected, timeout, 0, UINT32_MAX) == 0)
         return 0;
     return errno;
 }
@@ -80,7 +100,7 @@ int plait__futex_wait_many(const struct plait_wait_word *words, size_t count, pl
         at = plait__timespec(deadline < 0 ? 0 : deadline);
         timeout = &at;
     }
-    index = syscall(NR_FUTEX_WAITV, vector, count, 0, timeout, CLOCK_MONOTONIC);
+    index = sleep_in(NR_FUTEX_WAITV, vector, (long)count, 0, timeout, CLOCK_MONOTONIC, 0);
     if (index >= 0) {
         *index_out = (size_t)index;
         return 0;

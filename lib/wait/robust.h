@@ -13,6 +13,7 @@
 
 /* Bits of plait_lock_t.mode beyond the public flags. */
 enum {
+    PLAIT__LOCK_OWNED = 1u << 28,     /* private, in no arena, and its holder's death is told */
     PLAIT__LOCK_RECURSIVE = 1u << 29, /* a plait_rlock_t begins with it */
     PLAIT__LOCK_NO_LIST = 1u << 30 /* no robust lists here: owners are watched by their start time */
 };
@@ -39,7 +40,7 @@ bool plait__robust_pi_works(void);
 /* Is a lock of this mode one of these? The others are words without an owner. */
 static inline bool plait__lock_is_owned(uint32_t mode)
 {
-    return mode & (PLAIT_SHARED | PLAIT_PRIO_INHERIT);
+    return mode & (PLAIT_SHARED | PLAIT_PRIO_INHERIT | PLAIT__LOCK_OWNED);
 }
 
 /*

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* The names themselves; included by plait/pthread.h, not alone. */
+#ifndef PLAIT_PTHREAD_NAMES_H
+#define PLAIT_PTHREAD_NAMES_H
+
+#include <plait/pthread.h>
+
+#define pthread_mutex_t plait_pthread_mutex_t
+#define pthread_mutexattr_t plait_pthread_mutexattr_t
+#define pthread_cond_t plait_pthread_cond_t
+#define pthread_condattr_t plait_pthread_condattr_t
+#define pthread_barrier_t plait_pthread_barrier_t
+#define pthread_barrierattr_t plait_pthread_barrierattr_t
+#define sem_t plait_pthread_sem_t
+
+#define pthread_mutex_init plait_pthread_mutex_init
+#define pthread_mutex_destroy plait_pthread_mutex_destroy
+#define pthread_mutex_lock plait_pthread_mutex_lock
+#define pthread_mutex_trylock plait_pthread_mutex_trylock
+#define pthread_mutex_timedlock plait_pthread_mutex_timedlock
+#define pthread_mutex_clocklock plait_pthread_mutex_clocklock
+#define pthread_mutex_unlock plait_pthread_mutex_unlock
+#define pthread_mutex_consistent plait_pthread_mutex_consistent
+
+#define pthread_mutexattr_init plait_pthread_mutexattr_init
+#define pthread_mutexattr_destroy plait_pthread_mutexattr_destroy
+#define pthread_mutexattr_settype plait_pthread_mutexattr_settype
+#define pthread_mutexattr_gettype plait_pthread_mutexattr_gettype
+#define pthread_mutexattr_setpshared plait_pthread_mutexattr_setpshared
+#define pthread_mutexattr_getpshared plait_pthread_mutexattr_getpshared
+#define pthread_mutexattr_setrobust plait_pthread_mutexattr_setrobust
+#define pthread_mutexattr_getrobust plait_pthread_mutexattr_getrobust
+#define pthread_mutexattr_setprotocol plait_pthread_mutexattr_setprotocol
+#define pthread_mutexattr_getprotocol plait_pthread_mutexattr_getprotocol
+
+#define pthread_cond_init plait_pthread_cond_init
+#define pthread_cond_destroy plait_pthread_cond_destroy
+#define pthread_cond_wait plait_pthread_cond_wait
+#define pthread_cond_timedwait plait_pthread_cond_timedwait
+#define pthread_cond_clockwait plait_pthread_cond_clockwait
+#define pthread_cond_signal plait_pthread_cond_signal
+#define pthread_cond_broadcast plait_pthread_cond_broadcast
+
+#define pthread_condattr_init plait_pthread_condattr_init
+#define pthread_condattr_destroy plait_pthread_condattr_destroy
+#define pthread_condattr_setpshared plait_pthread_condattr_setpshared
+#define pthread_condattr_getpshared plait_pthread_condattr_getpshared
+#define pthread_condattr_setclock plait_pthread_condattr_setclock
+#define pthread_condattr_getclock plait_pthread_condattr_getclock
+
+#define pthread_barrier_init plait_pthread_barrier_init
+#define pthread_barrier_destroy plait_pthread_barrier_destroy
+#define pthread_barrier_wait plait_pthread_barrier_wait
+
+#define pthread_barrierattr_init plait_pthread_barrierattr_init
+#define pthread_barrierattr_destroy plait_pthread_barrierattr_destroy
+#define pthread_barrierattr_setpshared plait_pthread_barrierattr_setpshared
+#define pthread_barrierattr_getpshared plait_pthread_barrierattr_getpshared
+
+#define sem_init plait_pthread_sem_init
+#define sem_destroy plait_pthread_sem_destroy
+#define sem_wait plait_pthread_sem_wait
+#define sem_trywait plait_pthread_sem_trywait
+#define sem_timedwait plait_pthread_sem_timedwait
+#define sem_clockwait plait_pthread_sem_clockwait
+#define sem_post plait_pthread_sem_post
+#define sem_getvalue plait_pthread_sem_getvalue
+
+/* The older names of glibc. */
+#define pthread_mutex_consistent_np plait_pthread_mutex_consistent
+#define pthread_mutexattr_setrobust_np plait_pthread_mutexattr_setrobust
+#define pthread_mutexattr_getrobust_np plait_pthread_mutexattr_getrobust
+
+/* Not there: said at compile time. */
+#define pthread_mutex_getprioceiling plait_has_no_PTHREAD_PRIO_PROTECT
+#define pthread_mutex_setprioceiling plait_has_no_PTHREAD_PRIO_PROTECT
+#define pthread_mutexattr_getprioceiling plait_has_no_PTHREAD_PRIO_PROTECT
+#define pthread_mutexattr_setprioceiling plait_has_no_PTHREAD_PRIO_PROTECT
+#define sem_open plait_has_no_sem_open
+#define sem_close plait_has_no_sem_open
+#define sem_unlink plait_has_no_sem_open
+
+#undef PTHREAD_MUTEX_INITIALIZER
+#define PTHREAD_MUTEX_INITIALIZER PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_NORMAL)
+#undef PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP
+#define PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_RECURSIVE)
+#undef PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP
+#define PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_ERRORCHECK)
+#undef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP
+#define PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_NORMAL)
+#undef PTHREAD_COND_INITIALIZER
+#define PTHREAD_COND_INITIALIZER PLAIT_PTHREAD_COND_INIT
+#undef SEM_VALUE_MAX
+#define SEM_VALUE_MAX ((int)PLAIT_SEM_MAX)
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How it works
+ *
+ * The wait itself is an ordinary one. But while it lasts, the system call in which the thread sleeps is made with
+ * asynchronous cancellation (futex.c), as libc does it in its own cancellation points: there a request that is pending,
+ * or comes, is acted upon at once, and nowhere else. glibc then unwinds the stack and runs the clean-up handlers on the way (so the
+ * library is compiled with -fexceptions), musl runs those in its list.
+ *
+ * The request may come after the system call has returned and before the type is set back: a wake has been consumed, and
+ * the waiter dies with it. Nobody can tell this from a request before the wake, so each noun's handler does what the
+ * noun does at a time-out: who was notified passes it on, who has slept sees to it that somebody is woken.
+ *
+ * What was `open` is closed by the innermost handler, before any code that may wait again.
+ */
+#include "wait/point.h"
+
+#include "wait/hook.h"
+#include "wait/waiting.h"
+
+PLAIT_TLS bool plait__point_is_open;
+
+#if defined __x86_64__ && !defined __GLIBC__
+/*
+ * musl makes the interrupted thread jump to the way out, with the stack as it happened to be, which need not be aligned as
+ * a call needs it. So the way out begins again, from here, with those handlers that are left.
+ */
+static __attribute__((force_align_arg_pointer, noreturn)) void cancelled(void *unused)
+{
+    (void)unused;
+    plait__point_is_open = false;
+    pthread_exit(PTHREAD_CANCELED);
+}
+#else
+static void cancelled(void *unused)
+{
+    (void)unused;
+    plait__point_is_open = false;
+}
+#endif
+
+int plait__wait_point(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
+                      plait_time_t *slice)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, NULL);
+    plait__point_is_open = !plait__wait_is_hooked();
+    err = plait__wait_sliced(word, expected, flags, deadline, slice);
+    plait__point_is_open = false;
+    pthread_cleanup_pop(0);
+    return err;
+}
