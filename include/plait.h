@@ -20,6 +20,8 @@
 #include <plait/latch.h>
 #include <plait/wait_group.h>
 #include <plait/arena.h>
+#include <plait/debug.h>
+#include <plait/stats.h>
 #include <plait/queue.h>
 #include <plait/init.h>
 #include <plait/thread.h>

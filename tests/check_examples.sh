@@ -57,6 +57,27 @@ build first_of.c
 timeout 120 "$work/first_of" >"$work/first_of.out" || fail "first_of: exit code $?"
 echo '20 soups and 30 steaks carried out, both cooks have gone home' >"$work/first_of.expected"
 expect first_of
+# Addresses, offsets and numbers of threads differ from run to run.
+build deadlock.c
+timeout 120 "$work/deadlock" >"$work/deadlock.raw" || fail "deadlock: exit code $?"
+sed -E -e 's/ 0x[0-9a-f]+//g; s/\+0x[0-9a-f]+//g; s/ \([0-9]+\)//' \
+    -e 's/is .*, build-id [0-9a-z]+$/is FILE/' "$work/deadlock.raw" >"$work/deadlock.out"
+cat >"$work/deadlock.expected" <<'EOF'
+one after the other:
+plait: lock order: plait_lock_acquire: thread "back" acquires lock (ann) and holds lock (bob), which have been acquired in the other order: this can deadlock
+    now
+      holds    lock (bob), acquired in transfer (deadlock)
+      acquires lock (ann) in transfer (deadlock)
+    before, thread "give"
+      held     lock (ann), acquired in transfer (deadlock)
+      acquired lock (bob) in transfer (deadlock)
+    deadlock is FILE
+at one time:
+give: the deadline passed, back: the deadline passed
+with an rlock:
+give: done, back: done
+EOF
+expect deadlock
 
 # Either of the two may come first; the pause only makes that likely.
 build two_programs/producer.c

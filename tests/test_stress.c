@@ -19,7 +19,7 @@
 enum { WORKERS = 6, STALL_SECONDS = 5 };
 
 /* What one call waits for: so many of each kind; permits and items of each; entries at most. */
-enum { EACH = 2, PERMITS = 2, KINDS = 4, ENTRIES_MAX = 20 };
+enum { EACH = 2, PERMITS = 2, KINDS = 5, ENTRIES_MAX = 20 };
 
 struct scene {
     plait_lock_t lock;
@@ -27,6 +27,7 @@ struct scene {
     plait_event_t event;
     plait_cond_t cond;
     plait_lock_t any_lock[EACH];
+    plait_rlock_t any_rlock[EACH];
     plait_sem_t any_sem[EACH];
     plait_queue_t *stocked[EACH];   /* of PERMITS items, which are got and put back */
     plait_queue_t *shelf[EACH];     /* of PERMITS places, where something is put and taken away */
@@ -145,7 +146,7 @@ static bool cond_step(struct worker *self, struct scene *s)
 
 /* ---- Any of several: locks, permits, items and places, all given back --------------------- */
 
-enum any_kind { ANY_LOCK, ANY_SEM, ANY_GET, ANY_PUT };
+enum any_kind { ANY_LOCK, ANY_RLOCK, ANY_SEM, ANY_GET, ANY_PUT };
 
 struct pick {
     enum any_kind kind;
@@ -158,6 +159,8 @@ static struct plait_wait_entry entry_of(struct scene *s, struct pick *pick)
     switch (pick->kind) {
     case ANY_LOCK:
         return plait_any_lock_acquire(&s->any_lock[pick->n]);
+    case ANY_RLOCK:
+        return plait_any_rlock_acquire(&s->any_rlock[pick->n]);
     case ANY_SEM:
         return plait_any_sem_acquire(&s->any_sem[pick->n], 1);
     case ANY_GET:
@@ -172,6 +175,8 @@ static int take_plainly(struct scene *s, struct pick *pick, plait_time_t deadlin
     switch (pick->kind) {
     case ANY_LOCK:
         return plait_lock_acquire(&s->any_lock[pick->n], deadline);
+    case ANY_RLOCK:
+        return plait_rlock_acquire(&s->any_rlock[pick->n], deadline);
     case ANY_SEM:
         return plait_sem_acquire(&s->any_sem[pick->n], 1, deadline);
     case ANY_GET:
@@ -185,7 +190,7 @@ static int take_plainly(struct scene *s, struct pick *pick, plait_time_t deadlin
 static bool use_and_return(struct worker *self, struct scene *s, struct pick *pick)
 {
     uint32_t *used = &s->used[pick->kind][pick->n];
-    bool right = __atomic_fetch_add(used, 1, __ATOMIC_RELAXED) < (pick->kind == ANY_LOCK ? 1 : PERMITS);
+    bool right = __atomic_fetch_add(used, 1, __ATOMIC_RELAXED) < (pick->kind <= ANY_RLOCK ? 1 : PERMITS);
     uint32_t *item = &s->items[pick->n][pick->item % PERMITS];
 
     if (pick->kind == ANY_GET)
@@ -198,6 +203,8 @@ static bool use_and_return(struct worker *self, struct scene *s, struct pick *pi
     switch (pick->kind) {
     case ANY_LOCK:
         return plait_lock_release(&s->any_lock[pick->n]) == 0 && right;
+    case ANY_RLOCK:
+        return plait_rlock_release(&s->any_rlock[pick->n]) == 0 && right;
     case ANY_SEM:
         return plait_sem_release(&s->any_sem[pick->n], 1) == 0 && right;
     case ANY_GET:
@@ -237,6 +244,7 @@ static void any_begin(struct stage *stage, struct scene *s)
     opts.arena = stage->flags ? stage->arena : NULL;
     for (int n = 0; n < EACH; n++) {
         assert_int_equal(plait_lock_init(&s->any_lock[n], stage->flags), 0);
+        assert_int_equal(plait_rlock_init(&s->any_rlock[n], stage->flags), 0);
         assert_int_equal(plait_sem_init(&s->any_sem[n], PERMITS, stage->flags | (n % 2 ? PLAIT_BOUNDED : 0)), 0);
         assert_int_equal(plait_queue_new(&s->stocked[n], &opts), 0);
         assert_int_equal(plait_queue_new(&s->shelf[n], &opts), 0);
@@ -251,6 +259,7 @@ static void any_end(struct scene *s)
         uint32_t item, seen = 0;
 
         assert_int_equal(plait_lock_fini(&s->any_lock[n]), 0);
+        assert_int_equal(plait_rlock_fini(&s->any_rlock[n]), 0);
         assert_int_equal(plait_sem_value(&s->any_sem[n]), PERMITS);
         while (plait_queue_get(s->stocked[n], &item, PLAIT_NOW) == 0)
             seen += 1u << item;
@@ -360,7 +369,7 @@ static void stress(struct stage *stage, void (*run_noun)(struct worker *))
     assert_true(s->inside == 0);
     any_end(s);
     if (run_noun == run_any)
-        print_message("%u rounds; won: %u locks, %u permits, %u items, %u places\n", s->round, s->won[ANY_LOCK], s->won[ANY_SEM],
+        print_message("%u rounds; won: %u locks, %u permits, %u items, %u places\n", s->round, s->won[ANY_LOCK] + s->won[ANY_RLOCK], s->won[ANY_SEM],
                       s->won[ANY_GET], s->won[ANY_PUT]);
 }
 

@@ -301,6 +301,7 @@ static int in_child(void (*body)(void), int *bytes_out)
     char bytes[16];
     int status = 0;
     assert_int_equal(pipe(pipe_to_test), 0);
+    child_await_quiet();
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {

@@ -672,7 +672,7 @@ static void any_takes_recursive_locks(void **state)
     }
     while (plait_rlock_depth(&scene->rlock))
         assert_int_equal(plait_rlock_release(&scene->rlock), 0);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 60; i++) {
         struct worker *any, *plain;
 
         stage->worker_count = 0; /* those before have ended */
@@ -971,6 +971,35 @@ static void any_of_300_private_ones_sleeps(void **state)
     scene_end(scene);
 }
 
+static void wait_for_private_crowd(struct worker *self)
+{
+    struct scene *scene = self->with;
+    struct plait_wait_entry entries[CROWD];
+
+    for (int i = 0; i < CROWD; i++)
+        entries[i] = plait_any_event_wait(&scene->crowd[i]);
+    worker_says(self, 1);
+    self->result = plait_wait_any(entries, CROWD, &scene->which, PLAIT_FOREVER);
+}
+
+/* No slice of time helps here. */
+static void any_of_300_private_ones_is_woken(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+
+    for (int i = 0; i < 20; i++) {
+        struct worker *w = worker_start(stage, wait_for_private_crowd, scene);
+
+        assert_true(worker_sleeps(w, 1));
+        plait_event_set(&scene->crowd[i * 15]);
+        assert_int_equal(worker_result(w), 0);
+        assert_int_equal(scene->which, i * 15);
+        plait_event_clear(&scene->crowd[i * 15]);
+    }
+    scene_end(scene);
+}
+
 static void run_without_waitv(struct worker *self)
 {
     static const long calls[] = { NR_FUTEX_WAITV };
@@ -1082,7 +1111,6 @@ static void any_takes_a_signal(void **state)
     struct plait_signal_info info = { 0 };
     size_t which;
 
-    assert_int_equal(plait_signal_block((const int[]){ SIGUSR1, 0 }), 0);
     assert_int_equal(plait_signal_new(&signal, &(struct plait_signal_opts){ .signals = (const int[]){ SIGUSR1, 0 } }), 0);
     entries[0] = plait_any_event_wait(&never);
     entries[1] = plait_any_signal_wait(signal, &info);
@@ -1280,6 +1308,7 @@ int main(int argc, char **argv)
         EVERYWHERE(any_of_300_is_woken_by_each),
         EVERYWHERE(any_of_300_is_cancelled_and_times_out),
         PRIVATE(any_of_300_private_ones_sleeps),
+        PRIVATE(any_of_300_private_ones_is_woken),
         PROCESSES(any_works_without_futex_waitv),
         EVERYWHERE(any_waits_for_counts_and_tokens),
         cmocka_unit_test(any_takes_a_signal),
@@ -1289,6 +1318,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(any_in_a_worker_runs_the_task_it_waits_for),
     };
 
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* for any_takes_a_signal, in all threads */
     plait_init(&argc, &argv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

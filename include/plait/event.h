@@ -75,7 +75,7 @@ PLAIT_INLINE bool plait_event_is_set(const plait_event_t *event)
 
 PLAIT_INLINE int plait_event_wait(plait_event_t *event, plait_time_t deadline)
 {
-    if (__builtin_expect(plait_hooks == 0, 1) && (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & 1u))
+    if (__builtin_expect(PLAIT_HOOKS == 0, 1) && (__atomic_load_n(&event->word, __ATOMIC_ACQUIRE) & 1u))
         return 0;
     return plait_event_wait_slow(event, deadline);
 }

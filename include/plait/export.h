@@ -43,7 +43,8 @@
 
 #if defined(PLAIT_EMIT_INLINES)
 #undef PLAIT_NO_INLINE
-#define PLAIT_INLINE PLAIT_API
+/* Together, so that debug mode can tell them from a program that calls their slow paths (sync/hooked.h). */
+#define PLAIT_INLINE PLAIT_API __attribute__((__section__("plait_inlines")))
 #define PLAIT_INLINE_ALWAYS PLAIT_API
 #else
 #if defined(PLAIT_UNDER_TSAN) && !defined(PLAIT_NO_INLINE)

@@ -30,7 +30,8 @@ PLAIT_BEGIN_DECLS
  *
  * Private (all-zero bytes, or init without flags): 48 bytes, of which 4 do the work; a free lock is acquired and
  * released with one atomic operation each, inlined. It has no owner: any thread may release it. It is not
- * recursive: acquiring it twice waits for ever (or until the deadline).
+ * recursive: acquiring it twice waits for ever (or until the deadline). Debug mode (plait/debug.h) takes both for
+ * mistakes, unless told otherwise.
  *
  * Shared (PLAIT_SHARED, in an arena): owned by the thread that acquired it, or in a fiber by that fiber. If that thread dies - at any
  * instruction, also by SIGKILL, also with the whole process - the next to acquire it gets EOWNERDEAD and
@@ -113,13 +114,14 @@ PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
 
 /* Non-zero while something (debug mode, tracing) wants to see every call: the inlined paths then step aside. */
 PLAIT_API extern uint32_t plait_hooks;
+#define PLAIT_HOOKS __atomic_load_n(&plait_hooks, __ATOMIC_RELAXED)
 
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t unheld = 0;
 
-    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
+    if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &unheld, 1u, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
@@ -130,7 +132,7 @@ PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
 {
     uint32_t held = 1u; /* private, and nobody waits */
 
-    if (__builtin_expect((plait_hooks | lock->mode) == 0, 1) &&
+    if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;

@@ -95,7 +95,7 @@ PLAIT_INLINE int plait_rlock_acquire(plait_rlock_t *rlock, plait_time_t deadline
 {
     void *self = plait_caller, *holder = 0;
 
-    if (__builtin_expect((plait_hooks | rlock->lock.mode) == 0 && self, 1)) {
+    if (__builtin_expect((PLAIT_HOOKS | rlock->lock.mode) == 0 && self, 1)) {
         uint32_t depth;
 
         if (__builtin_expect(__atomic_compare_exchange_n(&rlock->lock.prev, &holder, self, 0, __ATOMIC_ACQUIRE,
@@ -114,7 +114,7 @@ PLAIT_INLINE int plait_rlock_release(plait_rlock_t *rlock)
 {
     void *self = plait_caller, *holder = self; /* and nobody waits */
 
-    if (__builtin_expect((plait_hooks | rlock->lock.mode) == 0 && self, 1)) {
+    if (__builtin_expect((PLAIT_HOOKS | rlock->lock.mode) == 0 && self, 1)) {
         uint32_t depth = __atomic_load_n(&rlock->depth, __ATOMIC_RELAXED); /* another holder's: only a reason to look */
 
         if (__builtin_expect(depth == 0, 1)) {

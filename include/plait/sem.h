@@ -100,12 +100,12 @@ PLAIT_INLINE int plait_sem_acquire(plait_sem_t *sem, unsigned count, plait_time_
     uint32_t word = sem->usual ? sem->usual : __atomic_load_n(&sem->word, __ATOMIC_RELAXED);
 
     /* Below 2^30 no flag is set; count - 1 < word also sends a count of 0 to the slow path. */
-    if (__builtin_expect(plait_hooks == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
+    if (__builtin_expect(PLAIT_HOOKS == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&sem->word, &word, word - count, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
     /* Not as guessed, but now it is known. */
-    if (__builtin_expect(plait_hooks == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
+    if (__builtin_expect(PLAIT_HOOKS == 0 && word <= PLAIT_SEM_MAX && count - 1u < word, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&sem->word, &word, word - count, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
@@ -117,7 +117,7 @@ PLAIT_INLINE int plait_sem_release(plait_sem_t *sem, unsigned count)
     uint32_t mode = sem->mode; /* read before: once the permits are there, the semaphore may be freed */
 
     /* No bound, and a count so small that no number of threads carries the value into the flags. */
-    if (__builtin_expect(plait_hooks == 0 && mode <= PLAIT_SHARED && count - 1u < 0xffffu, 1)) {
+    if (__builtin_expect(PLAIT_HOOKS == 0 && mode <= PLAIT_SHARED && count - 1u < 0xffffu, 1)) {
         uint32_t word = __atomic_add_fetch(&sem->word, count, __ATOMIC_RELEASE);
 
         if (__builtin_expect(word <= PLAIT_SEM_MAX, 1))

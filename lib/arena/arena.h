@@ -38,6 +38,12 @@ plait_arena_t *plait__arena_by_id(uint64_t id);
 int plait__arena_fd(const plait_arena_t *arena);
 int plait__arena_attach_fd(int fd, plait_arena_t **arena_out);
 
+/*
+ * Go through the published names that begin with `prefix`; *cursor is 0 at first. *address_out: what has the name, with room for
+ * `size` bytes. ENOENT: that was the last. EBADMSG.
+ */
+int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out);
+
 /* One handle more on an arena; dropped with plait_arena_free. */
 void plait__arena_hold(plait_arena_t *arena);
 

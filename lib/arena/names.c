@@ -19,6 +19,19 @@ static bool name_is_good(const char *name)
     return length > 0 && length < PLAIT__ARENA_NAME_SIZE;
 }
 
+/* The most records that fit into the heap: more of them are a circle. */
+static uint64_t most_records(const struct plait__arena_header *h)
+{
+    return (h->top - plait__heap_offset(h->participants)) / PLAIT__BLOCK_UNIT;
+}
+
+static struct plait__name_record *record_at(struct plait__arena_header *h, uint64_t block)
+{
+    if (block > h->top || !plait__arena_block_is_used(h, block + sizeof(struct plait__block), sizeof(struct plait__name_record)))
+        return NULL;
+    return plait__place_memory(h, block);
+}
+
 /*
  * Find the record of that name (NULL: there is none), and one that is free, if that is asked for. A list that leads to what is
  * no record, or that has more of them than fit into the heap, is damaged: EBADMSG.
@@ -26,14 +39,14 @@ static bool name_is_good(const char *name)
 static int find(struct plait__arena_header *h, const char *name, struct plait__name_record **record_out,
                 struct plait__name_record **unused_out)
 {
-    uint64_t budget = (h->top - plait__heap_offset(h->participants)) / PLAIT__BLOCK_UNIT;
+    uint64_t budget = most_records(h);
     struct plait__name_record *r;
 
     *record_out = NULL;
     for (uint64_t block = h->names; block; block = r->next) {
-        if (budget-- == 0 || block > h->top || !plait__arena_block_is_used(h, block + sizeof(struct plait__block), sizeof *r))
+        r = budget-- == 0 ? NULL : record_at(h, block);
+        if (!r)
             return EBADMSG;
-        r = plait__place_memory(h, block);
         if (r->target && strncmp(r->name, name, sizeof r->name) == 0) {
             *record_out = r;
             return 0;
@@ -126,6 +139,40 @@ int plait_arena_unpublish(plait_arena_t *arena, const char *name)
         err = ENOENT;
     else if (err == 0)
         store64_release(&r->target, 0);
+    plait__arena_unlock(arena->base);
+    return err;
+}
+
+static int find_next(struct plait__arena_header *h, const char *prefix, size_t *cursor, size_t size, void **address_out)
+{
+    uint64_t budget = most_records(h);
+    struct plait__name_record *r;
+    size_t number = 0;
+
+    for (uint64_t block = h->names; block; block = r->next) {
+        r = budget-- == 0 ? NULL : record_at(h, block);
+        if (!r)
+            return EBADMSG;
+        if (number++ < *cursor)
+            continue;
+        *cursor = number;
+        if (!r->target || strncmp(r->name, prefix, strlen(prefix)) != 0)
+            continue;
+        if (r->target >= h->limit || size > h->limit - r->target)
+            return EBADMSG;
+        *address_out = plait__at(h, r->target);
+        return 0;
+    }
+    return ENOENT;
+}
+
+int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out)
+{
+    int err = plait__arena_lock(arena->base);
+
+    if (err)
+        return err;
+    err = find_next(arena->base, prefix, cursor, size, address_out);
     plait__arena_unlock(arena->base);
     return err;
 }

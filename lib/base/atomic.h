@@ -48,6 +48,10 @@ static inline uint64_t load64_relaxed(const uint64_t *p) { return __atomic_load_
 static inline uint64_t load64_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void store64_relaxed(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 static inline void store64_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline bool cas64_relaxed(uint64_t *p, uint64_t *expected, uint64_t desired)
+{
+    return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
 static inline bool cas64_acqrel(uint64_t *p, uint64_t *expected, uint64_t desired)
 {
     return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -59,6 +63,7 @@ static inline uint64_t add64_relaxed(uint64_t *p, uint64_t v) { return __atomic_
 #define loadptr_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define loadptr_seqcst(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define storeptr_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define storeptr_release(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define storeptr_seqcst(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
 #define casptr_acqrel(p, expected, desired) \
     __atomic_compare_exchange_n((p), (expected), (desired), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "exec/module.h"
+#include "base/module.h"
 #include "exec/nursery.h"
 
 /* The most processes that one nursery has at one time, ended ones with a handle included. */

@@ -8,7 +8,7 @@
 #include <plait/arena.h>
 
 #include "arena/arena.h"
-#include "exec/module.h"
+#include "base/module.h"
 #include "exec/task.h"
 
 /*

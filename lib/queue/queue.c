@@ -27,6 +27,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "queue/steps.h"
+#include "sync/lock.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
 #include "wait/waiting.h"
@@ -42,7 +43,7 @@ static __attribute__((noinline)) int lock_contended(plait_lock_t *lock, plait_ti
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
     plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
-    int err = plait_lock_acquire_slow(lock, deadline > grace ? deadline : grace);
+    int err = plait__lock_acquire(lock, deadline > grace ? deadline : grace);
 
     plait_cancel_bind(token);
     return err;
@@ -104,7 +105,7 @@ static inline void unlock_side(struct plait_queue *q, struct plait__queue_side *
     if (q->base)
         plait__robust_release(&side->lock);
     else
-        plait_lock_release(&side->lock);
+        plait__inner_release(&side->lock);
     barrier_after_rmw(); /* E3 */
 }
 

@@ -38,6 +38,8 @@
 
 #include "base/atomic.h"
 #include "sync/cond_shared.h"
+#include "sync/hooked.h"
+#include "sync/lock.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/robust.h"
@@ -85,13 +87,13 @@ static void guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
 
-    plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+    plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
     plait_cancel_bind(token);
 }
 
 static void unguard(plait_cond_t *cond)
 {
-    plait_lock_release(&cond->guard);
+    plait__inner_release(&cond->guard);
 }
 
 int plait_cond_init(plait_cond_t *cond, unsigned flags)
@@ -188,7 +190,8 @@ static int notify_private(plait_cond_t *cond, unsigned count)
     return 0;
 }
 
-int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
+/* `place`: where the program called. */
+static int wait_at(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline, const void *place)
 {
     struct plait__held held;
     int err;
@@ -198,15 +201,21 @@ int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadlin
     err = plait__held_look(lock, &held);
     if (err)
         return err;
+    held.place = place;
     return cond->mode & PLAIT_SHARED ? plait__cond_shared_wait(cond, &held, deadline)
                                      : wait_private(cond, &held, deadline);
+}
+
+int plait_cond_wait(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline)
+{
+    return wait_at(cond, lock, deadline, PLAIT__CALLER);
 }
 
 int plait_cond_wait_for(plait_cond_t *cond, plait_lock_t *lock, bool (*predicate)(void *arg), void *arg,
                         plait_time_t deadline)
 {
     while (!predicate(arg)) {
-        int err = plait_cond_wait(cond, lock, deadline);
+        int err = wait_at(cond, lock, deadline, PLAIT__CALLER);
 
         if (err == ETIMEDOUT || err == ECANCELED)
             return predicate(arg) ? 0 : err;

@@ -34,6 +34,7 @@
 #include "arena/holds.h"
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "sync/lock.h"
 #include "wait/futex.h"
 #include "wait/hook.h"
 #include "wait/robust.h"
@@ -134,7 +135,7 @@ static void repair(plait_cond_t *cond)
 static int guard(plait_cond_t *cond)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait_lock_acquire(&cond->guard, PLAIT_FOREVER);
+    int err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
 
     plait_cancel_bind(token);
     if (err != EOWNERDEAD)
@@ -145,7 +146,7 @@ static int guard(plait_cond_t *cond)
 
 static void unguard(plait_cond_t *cond)
 {
-    plait_lock_release(&cond->guard);
+    plait__inner_release(&cond->guard);
 }
 
 static void wake(struct plait__hold *w)

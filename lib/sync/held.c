@@ -11,6 +11,7 @@
 #include <plait/cancel.h>
 
 #include "base/atomic.h"
+#include "sync/hooked.h"
 #include "wait/robust.h"
 
 static plait_rlock_t *rlock_of(const struct plait__held *held)
@@ -46,33 +47,44 @@ bool plait__held_is_locked(const struct plait__held *held)
     return held->recursive ? plait_rlock_is_locked(rlock_of(held)) : plait_lock_is_locked(held->lock);
 }
 
+static const struct plait__hooked_noun *noun_of(const struct plait__held *held)
+{
+    return held->recursive ? &plait__rlock_noun : plait__lock_noun(held->lock);
+}
+
 void plait__held_give(const struct plait__held *held)
 {
-    if (held->recursive) {
+    if (load_relaxed(&plait_hooks))
+        plait__hooked_gives(noun_of(held), held->lock, held->lock->arena_offset, held->depth + 1, held->place);
+    if (held->recursive)
         store_relaxed(&rlock_of(held)->depth, 0);
-        plait_rlock_release(rlock_of(held));
-    } else {
-        plait_lock_release(held->lock);
-    }
+    noun_of(held)->release(held->lock, 1);
 }
 
 static int take(const struct plait__held *held, bool moved)
 {
-    if (moved && is_owned(held))
+    if (!moved)
+        return noun_of(held)->acquire(held->lock, 1, PLAIT_FOREVER);
+    if (is_owned(held))
         return plait__robust_acquire_moved(held->lock);
-    if (held->recursive)
-        return moved ? plait__rlock_acquire_moved(rlock_of(held)) : plait_rlock_acquire(rlock_of(held), PLAIT_FOREVER);
-    return moved ? plait__lock_acquire_moved(held->lock) : plait_lock_acquire(held->lock, PLAIT_FOREVER);
+    return held->recursive ? plait__rlock_acquire_moved(rlock_of(held)) : plait__lock_acquire_moved(held->lock);
 }
 
 int plait__held_take(const struct plait__held *held, bool moved)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = take(held, moved);
+    int err;
 
+    if (load_relaxed(&plait_hooks))
+        plait__hooked_asks(noun_of(held), held->lock, held->lock->arena_offset, held->place);
+    err = take(held, moved);
     plait_cancel_bind(token);
-    if (held->recursive && (err == 0 || err == EOWNERDEAD))
+    if (err != 0 && err != EOWNERDEAD)
+        return err;
+    if (held->recursive)
         store_relaxed(&rlock_of(held)->depth, held->depth);
+    if (load_relaxed(&plait_hooks))
+        plait__hooked_got(noun_of(held), held->lock, held->lock->arena_offset, held->depth + 1, held->place);
     return err;
 }
 

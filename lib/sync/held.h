@@ -12,11 +12,15 @@
 /* Nanoseconds: until a sleeper starves; until a lock that was handed to nobody who takes it is anybody's (lock.c, rlock.c). */
 enum { PLAIT__LOCK_PATIENCE = 5 * 1000 * 1000, PLAIT__LOCK_GRACE = 20 * 1000 * 1000 };
 
+/* The same GRACE for one who waits for others as well, and what such a one keeps: when it starves, or that it does. */
+enum { PLAIT__LOCK_MOMENT = 1000 * 1000, PLAIT__LOCK_STARVES = 1 };
+
 /* A lock that the caller holds. */
 struct plait__held {
     plait_lock_t *lock;
     bool recursive; /* a plait_rlock_t begins with it */
     uint32_t depth; /* recursive: levels beyond the first */
+    const void *place; /* in the program: for debug mode, which is told that the lock is given and taken there */
 };
 
 /* EPERM: the caller does not hold it (plain and private: nobody does). */

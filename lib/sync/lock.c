@@ -47,16 +47,15 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
+#include "sync/hooked.h"
+#include "sync/lock.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
-
-static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND; /* as PLAIT__LOCK_GRACE, for who waits for others as well */
 
 uint32_t plait_hooks;
 
@@ -80,12 +79,16 @@ int plait_lock_init(plait_lock_t *lock, unsigned flags)
         plait__robust_init(lock, flags, offset);
     else
         *lock = (plait_lock_t)PLAIT_LOCK_INIT;
+    plait__hooked_forget(lock, lock->arena_offset);
     return 0;
 }
 
 int plait_lock_fini(plait_lock_t *lock)
 {
-    return plait_lock_is_locked(lock) ? EBUSY : 0;
+    if (plait_lock_is_locked(lock))
+        return EBUSY;
+    plait__hooked_forget(lock, lock->arena_offset);
+    return 0;
 }
 
 bool plait_lock_is_locked(const plait_lock_t *lock)
@@ -224,7 +227,7 @@ static __attribute__((noinline)) int join_and_acquire(plait_lock_t *lock, plait_
     return err ? err : plait__robust_acquire(lock, deadline);
 }
 
-int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
+int plait__lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
     if (!plait__lock_is_owned(lock->mode))
         return acquire_private(lock, deadline);
@@ -233,9 +236,64 @@ int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
     return join_and_acquire(lock, deadline);
 }
 
-int plait_lock_release_slow(plait_lock_t *lock)
+int plait__lock_release(plait_lock_t *lock)
 {
     return plait__lock_is_owned(lock->mode) ? plait__robust_release(lock) : release_private(lock);
+}
+
+/* ---- Seen by debug mode and figures ----------------------------------------------------- */
+
+static bool is_busy(const void *object, unsigned count)
+{
+    const plait_lock_t *lock = object;
+
+    (void)count;
+    return plait__lock_is_owned(lock->mode) ? plait__robust_is_locked(lock) : load_relaxed(&lock->state) != FREE;
+}
+
+static int hooked_acquire(void *object, unsigned count, plait_time_t deadline)
+{
+    (void)count;
+    return plait__lock_acquire(object, deadline);
+}
+
+static int hooked_release(void *object, unsigned count)
+{
+    (void)count;
+    return plait__lock_release(object);
+}
+
+static uint32_t owner(const void *object)
+{
+    return plait__robust_owner(object);
+}
+
+/* One that knows its owner sees to it that nobody else releases it. */
+const struct plait__hooked_noun *plait__lock_noun(const plait_lock_t *lock)
+{
+    static const struct plait__hooked_noun plain = {
+        "lock", "plait_lock_acquire", "plait_lock_release", PLAIT__HELD, is_busy, hooked_acquire, hooked_release, NULL
+    };
+    static const struct plait__hooked_noun owned = {
+        "lock", "plait_lock_acquire", "plait_lock_release", PLAIT__HELD | PLAIT__CHECKED,
+        is_busy, hooked_acquire, hooked_release, owner
+    };
+
+    return plait__lock_is_owned(lock->mode) ? &owned : &plain;
+}
+
+int plait_lock_acquire_slow(plait_lock_t *lock, plait_time_t deadline)
+{
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_acquire(plait__lock_noun(lock), lock, lock->arena_offset, 1, deadline, PLAIT__CALLER);
+    return plait__lock_acquire(lock, deadline);
+}
+
+int plait_lock_release_slow(plait_lock_t *lock)
+{
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_release(plait__lock_noun(lock), lock, lock->arena_offset, 1, PLAIT__CALLER);
+    return plait__lock_release(lock);
 }
 
 int plait_lock_consistent(plait_lock_t *lock)
@@ -245,9 +303,6 @@ int plait_lock_consistent(plait_lock_t *lock)
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
-/* What is kept: when the caller starves, or that it does. */
-enum { STARVES = 1 };
-
 static int attempt_private(struct plait__waiting *waiting)
 {
     plait_lock_t *lock = waiting->entry->object;
@@ -255,7 +310,7 @@ static int attempt_private(struct plait__waiting *waiting)
 
     if (take(lock, &v, FREE, waiting->enlisted ? WANTED : HELD))
         return 0;
-    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == STARVES ? WANTED : OWED))
+    if ((waiting->enlisted || waiting->is_try) && take(lock, &v, HANDED, waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED))
         return 0;
     return EAGAIN;
 }
@@ -267,14 +322,14 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
 
     if (!waiting->enlisted)
         waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
-    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
-        waiting->kept = STARVES;
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
     do {
         if (v == HANDED && !waiting->enlisted)
-            plait_wait(&lock->state, HANDED, 0, plait_now() + MOMENT);
+            plait_wait(&lock->state, HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
         if (!is_held(v))
             return false;
-    } while (!mark(lock, &v, waiting->kept == STARVES, false));
+    } while (!mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ &lock->state, v, 0 };
     return true;
 }
@@ -285,7 +340,7 @@ static void delist_private(struct plait__waiting *waiting)
     uint32_t v = load_relaxed(&lock->state);
 
     while (is_held(v))
-        if (mark(lock, &v, waiting->kept == STARVES, true))
+        if (mark(lock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !cas_release(&lock->state, &v, FREE)) /* perhaps for the caller: E1 */
         return;                                              /* no: another has it */

@@ -32,8 +32,9 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "sync/held.h"
+#include "sync/hooked.h"
+#include "sync/lock.h"
 #include "wait/caller.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
@@ -90,7 +91,10 @@ int plait_rlock_init(plait_rlock_t *rlock, unsigned flags)
 
 int plait_rlock_fini(plait_rlock_t *rlock)
 {
-    return plait_rlock_is_locked(rlock) ? EBUSY : 0;
+    if (plait_rlock_is_locked(rlock))
+        return EBUSY;
+    plait__hooked_forget(rlock, rlock->lock.arena_offset);
+    return 0;
 }
 
 bool plait_rlock_is_locked(const plait_rlock_t *rlock)
@@ -293,14 +297,47 @@ static int release_shared(plait_rlock_t *rlock)
     return go_up(rlock) ? 0 : plait__robust_release(&rlock->lock);
 }
 
+static int acquire(void *rlock, unsigned count, plait_time_t deadline)
+{
+    (void)count;
+    return is_shared(rlock) ? acquire_shared(rlock, deadline) : acquire_private(rlock, deadline);
+}
+
+static int release(void *rlock, unsigned count)
+{
+    (void)count;
+    return is_shared(rlock) ? release_shared(rlock) : release_private(rlock);
+}
+
+/* ---- Seen by debug mode and figures ----------------------------------------------------- */
+
+static bool is_busy(const void *rlock, unsigned count)
+{
+    (void)count;
+    return plait_rlock_is_locked(rlock) && !is_mine(rlock);
+}
+
+static uint32_t owner(const void *rlock)
+{
+    return plait__robust_owner(rlock);
+}
+
+const struct plait__hooked_noun plait__rlock_noun = { "rlock", "plait_rlock_acquire", "plait_rlock_release",
+                                                      PLAIT__HELD | PLAIT__RECURSIVE | PLAIT__CHECKED,
+                                                      is_busy, acquire, release, owner };
+
 int plait_rlock_acquire_slow(plait_rlock_t *rlock, plait_time_t deadline)
 {
-    return is_shared(rlock) ? acquire_shared(rlock, deadline) : acquire_private(rlock, deadline);
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_acquire(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, deadline, PLAIT__CALLER);
+    return acquire(rlock, 1, deadline);
 }
 
 int plait_rlock_release_slow(plait_rlock_t *rlock)
 {
-    return is_shared(rlock) ? release_shared(rlock) : release_private(rlock);
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_release(&plait__rlock_noun, rlock, rlock->lock.arena_offset, 1, PLAIT__CALLER);
+    return release(rlock, 1);
 }
 
 int plait_rlock_consistent(plait_rlock_t *rlock)
@@ -312,11 +349,7 @@ int plait_rlock_consistent(plait_rlock_t *rlock)
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
-/* As in lock.c. What is kept: when the caller starves, or that it does. */
-enum { STARVES = 1 };
-
-static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND; /* as PLAIT__LOCK_GRACE, for who waits for others as well */
-
+/* As in lock.c. */
 static int attempt_private(struct plait__waiting *waiting)
 {
     plait_rlock_t *rlock = waiting->entry->object;
@@ -326,7 +359,7 @@ static int attempt_private(struct plait__waiting *waiting)
     if (take(rlock, &v, FREE, self | (waiting->enlisted ? WANTED : 0)))
         return 0;
     if ((waiting->enlisted || waiting->is_try) &&
-        take(rlock, &v, HANDED, self | (waiting->kept == STARVES ? WANTED : OWED)))
+        take(rlock, &v, HANDED, self | (waiting->kept == PLAIT__LOCK_STARVES ? WANTED : OWED)))
         return 0;
     return is_by(v, (void *)self) ? go_deeper(rlock) : EAGAIN;
 }
@@ -338,14 +371,14 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
 
     if (!waiting->enlisted)
         waiting->kept = (uint64_t)(plait_now() + PLAIT__LOCK_PATIENCE);
-    else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept)
-        waiting->kept = STARVES;
+    else if (waiting->kept != PLAIT__LOCK_STARVES && (uint64_t)plait_now() > waiting->kept)
+        waiting->kept = PLAIT__LOCK_STARVES;
     do {
         if (v == HANDED && !waiting->enlisted)
-            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + MOMENT);
+            plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
         if (!holder_of(v))
             return false;
-    } while (!mark(rlock, &v, waiting->kept == STARVES, false));
+    } while (!mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)v, 0 };
     return true;
 }
@@ -356,7 +389,7 @@ static void delist_private(struct plait__waiting *waiting)
     uintptr_t v = look(rlock);
 
     while (holder_of(v))
-        if (mark(rlock, &v, waiting->kept == STARVES, true))
+        if (mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !change(rlock, &v, FREE)) /* perhaps for the caller */
         return;                                  /* no: another has it */

@@ -37,6 +37,7 @@
 #include <limits.h>
 
 #include "base/atomic.h"
+#include "sync/hooked.h"
 #include "sync/sem_owned.h"
 #include "wait/membership.h"
 #include "wait/spin.h"
@@ -110,8 +111,9 @@ static uint32_t flags_for(unsigned count)
     return SLEEPERS | (count > 1 ? SEVERAL : 0);
 }
 
-int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
+static int acquire(void *object, unsigned count, plait_time_t deadline)
 {
+    plait_sem_t *sem = object;
     uint32_t mine = flags_for(count);
     uint32_t v = load_relaxed(&sem->word);
     uint32_t slept = 0; /* the flags, once we have slept */
@@ -141,6 +143,22 @@ int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadli
         slept = deadline > PLAIT_NOW ? mine : 0;
         v = load_relaxed(&sem->word);
     }
+}
+
+static bool is_busy(const void *sem, unsigned count)
+{
+    return plait_sem_value(sem) < count;
+}
+
+/* Permits have no holder: figures only. */
+static const struct plait__hooked_noun noun = { "sem", "plait_sem_acquire", "plait_sem_release", 0,
+                                                is_busy, acquire, NULL, NULL };
+
+int plait_sem_acquire_slow(plait_sem_t *sem, unsigned count, plait_time_t deadline)
+{
+    if (__builtin_expect(load_relaxed(&plait_hooks), 0))
+        return plait__hooked_acquire(&noun, sem, sem->arena_offset, count, deadline, PLAIT__CALLER);
+    return acquire(sem, count, deadline);
 }
 
 /* The value is above the maximum after a release of `count`. EOVERFLOW: taken back; 0: it need not be. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { CHILD_SIGNALLED = 1000, CHILD_HANGS = 2000 };
@@ -26,6 +27,47 @@ static inline void child_default_signals(void)
 
     for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
         signal(crashes[i], SIG_DFL);
+}
+
+/* qemu-user has bugs of its own, which the cases name that ask this. */
+static inline bool is_emulated(void)
+{
+    const char *emulator = getenv("TEST_EMULATOR");
+
+    return emulator && *emulator;
+}
+
+/* Names in a folder that start with `prefix`: open descriptors in /proc/self/fd, arenas in /dev/shm. */
+static inline int count_in(const char *folder, const char *prefix)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    int count = 0;
+
+    if (!dir)
+        return -1;
+    while ((entry = readdir(dir)))
+        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    closedir(dir);
+    return count;
+}
+
+/* Threads of this process; qemu-user has one of its own. */
+static inline int count_threads(void)
+{
+    return count_in("/proc/self/task", "") - is_emulated();
+}
+
+/*
+ * A child of qemu-user cannot start threads if there were others at the fork, be it only one that was just joined: to be called
+ * before the fork by who has joined them all.
+ */
+static inline void child_await_quiet(void)
+{
+    struct timespec moment = { .tv_nsec = 1000000 };
+
+    for (int i = 0; is_emulated() && i < 5000 && count_threads() > 1; i++)
+        nanosleep(&moment, NULL);
 }
 
 /* Fork; the child answers with what `body` returns (0 to 255). */
@@ -111,29 +153,6 @@ static inline void child_kill(pid_t pid)
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
-}
-
-/* Names in a folder that start with `prefix`: open descriptors in /proc/self/fd, arenas in /dev/shm. */
-static inline int count_in(const char *folder, const char *prefix)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    int count = 0;
-
-    if (!dir)
-        return -1;
-    while ((entry = readdir(dir)))
-        count += entry->d_name[0] != '.' && strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
-    closedir(dir);
-    return count;
-}
-
-/* qemu-user has bugs of its own, which the cases name that ask this. */
-static inline bool is_emulated(void)
-{
-    const char *emulator = getenv("TEST_EMULATOR");
-
-    return emulator && *emulator;
 }
 
 static inline int count_descriptors(void)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "exec/module.h"
+#include "base/module.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -22,7 +22,8 @@
 #pragma weak dlopen
 
 struct search {
-    const char *address;         /* of a function, for plait__function_of */
+    const char *address;         /* for plait__function_of and plait__module_of */
+    uint32_t needs;              /* flags that the segment around it must have */
     const struct plait__module *wanted; /* for plait__function_open */
     uint64_t offset;
     struct plait__function *function_out;
@@ -42,11 +43,11 @@ static uint64_t extent_of(const struct dl_phdr_info *info)
     return extent;
 }
 
-static bool has_code_at(const struct dl_phdr_info *info, uint64_t offset)
+static bool has_segment_at(const struct dl_phdr_info *info, uint64_t offset, uint32_t needs)
 {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && offset >= p->p_vaddr &&
+        if (p->p_type == PT_LOAD && (p->p_flags & needs) == needs && offset >= p->p_vaddr &&
             offset - p->p_vaddr < p->p_memsz)
             return true;
     }
@@ -100,16 +101,16 @@ static int find_address(struct dl_phdr_info *info, size_t size, void *arg)
     bool is_program = search->position++ == 0;
     uint64_t offset = (uint64_t)(uintptr_t)search->address - info->dlpi_addr;
 
-    if (!has_code_at(info, offset))
+    if (!has_segment_at(info, offset, search->needs))
         return 0;
     describe(info, is_program, &search->function_out->module);
     search->function_out->offset = offset;
     return 1;
 }
 
-int plait__function_of(const void *address, struct plait__function *function_out)
+static int find(const void *address, uint32_t needs, struct plait__function *function_out)
 {
-    struct search search = { .address = address, .function_out = function_out };
+    struct search search = { .address = address, .needs = needs, .function_out = function_out };
     char absolute[PATH_MAX];
 
     if (!address || dl_iterate_phdr(find_address, &search) == 0)
@@ -118,6 +119,16 @@ int plait__function_of(const void *address, struct plait__function *function_out
     if (module->path[0] && realpath(module->path, absolute))
         strcpy(module->path, absolute);
     return 0;
+}
+
+int plait__function_of(const void *address, struct plait__function *function_out)
+{
+    return find(address, PF_X, function_out);
+}
+
+int plait__module_of(const void *address, struct plait__function *function_out)
+{
+    return find(address, 0, function_out);
 }
 
 static bool is_same(const struct plait__module *a, const struct plait__module *b)
@@ -137,7 +148,7 @@ static int find_module(struct dl_phdr_info *info, size_t size, void *arg)
     bool is_program = search->position++ == 0;
 
     /* The cheap comparison first: extents differ between nearly all modules. */
-    if (extent_of(info) != search->wanted->extent || !has_code_at(info, search->offset))
+    if (extent_of(info) != search->wanted->extent || !has_segment_at(info, search->offset, PF_X))
         return 0;
     describe(info, is_program, &here);
     if (!is_same(&here, search->wanted))

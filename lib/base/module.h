@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Function identity: naming a function so that another process finds it. */
-#ifndef PLAIT_EXEC_MODULE_H
-#define PLAIT_EXEC_MODULE_H
+#ifndef PLAIT_BASE_MODULE_H
+#define PLAIT_BASE_MODULE_H
 
 #include <limits.h>
 #include <stdbool.h>
@@ -26,6 +26,9 @@ struct plait__function {
 
 /* Describe the function at `address`. EINVAL: it lies in no module's code. */
 int plait__function_of(const void *address, struct plait__function *function_out);
+
+/* The same for any address in a module's memory, data included. */
+int plait__module_of(const void *address, struct plait__function *function_out);
 
 /*
  * Find the described function in this process; a library that is not loaded is loaded. EINVAL: no such module can
