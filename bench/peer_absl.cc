@@ -7,6 +7,7 @@
 #include "bench.h"
 #include "contend.h"
 #include "peers.h"
+#include "reading.h"
 
 namespace {
 
@@ -14,6 +15,13 @@ BENCH_INLINE void acquire(void *mu) { static_cast<absl::Mutex *>(mu)->Lock(); }
 BENCH_INLINE void release(void *mu) { static_cast<absl::Mutex *>(mu)->Unlock(); }
 BENCH_INLINE void nothing(void *) {}
 void member(unsigned, void *contest) { bench_contend(contest, acquire, release); }
+
+BENCH_INLINE void read_acquire(void *mu) { static_cast<absl::Mutex *>(mu)->ReaderLock(); }
+BENCH_INLINE void read_release(void *mu) { static_cast<absl::Mutex *>(mu)->ReaderUnlock(); }
+
+const bench_rw rw = { read_acquire, read_release, acquire, release };
+
+void reading_member(unsigned index, void *reading) { bench_read_and_write(index, reading, rw); }
 
 struct table {
     absl::Mutex mu;
@@ -67,6 +75,20 @@ double absl_notified(const bench_load *load)
 
     n.Notify();
     return bench_free(load, &n, wait_for, nothing);
+}
+
+double absl_free_read(const bench_load *load)
+{
+    static absl::Mutex mu;
+
+    return bench_free(load, &mu, read_acquire, read_release);
+}
+
+double absl_reading(const bench_load *load)
+{
+    alignas(64) absl::Mutex mu;
+
+    return bench_reading_run(load, &mu, reading_member, bench_threads);
 }
 
 double absl_count_down(const bench_load *load)

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Boost.Interprocess: message_queue between processes, and the allocator of managed_shared_memory.
+// Boost.Interprocess: message_queue and sharable mutex between processes, and the allocator of managed_shared_memory.
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
+#include <boost/interprocess/sync/interprocess_sharable_mutex.hpp>
 
 #include <cstring>
+#include <new>
 #include <string>
 #include <unistd.h>
 
 #include "bench.h"
 #include "flow.h"
 #include "peers.h"
+#include "reading.h"
 
 namespace bi = boost::interprocess;
 
@@ -58,6 +61,27 @@ BENCH_INLINE void dealloc(void *object)
     s->alive[oldest] = nullptr;
 }
 
+using sharable = bi::interprocess_sharable_mutex;
+
+BENCH_INLINE void read_acquire(void *m) { static_cast<sharable *>(m)->lock_sharable(); }
+BENCH_INLINE void read_release(void *m) { static_cast<sharable *>(m)->unlock_sharable(); }
+BENCH_INLINE void write_acquire(void *m) { static_cast<sharable *>(m)->lock(); }
+BENCH_INLINE void write_release(void *m) { static_cast<sharable *>(m)->unlock(); }
+
+const bench_rw rw = { read_acquire, read_release, write_acquire, write_release };
+
+void reading_member(unsigned index, void *reading) { bench_read_and_write(index, reading, rw); }
+
+double with_sharable(double (*run)(const bench_load *, sharable *), const bench_load *load)
+{
+    sharable *m = new (bench_share(sizeof(sharable))) sharable;
+    double seconds = run(load, m);
+
+    m->~sharable();
+    bench_unshare(m, sizeof *m);
+    return seconds;
+}
+
 } // namespace
 
 double boost_message_queue(const bench_load *load)
@@ -87,4 +111,21 @@ double boost_managed_memory(const bench_load *load)
     }
     bi::shared_memory_object::remove(name.c_str());
     return seconds;
+}
+
+double boost_free_read(const bench_load *load)
+{
+    return with_sharable([](const bench_load *l, sharable *m) { return bench_free(l, m, read_acquire, read_release); }, load);
+}
+
+double boost_free_write(const bench_load *load)
+{
+    return with_sharable([](const bench_load *l, sharable *m) { return bench_free(l, m, write_acquire, write_release); },
+                         load);
+}
+
+double boost_reading(const bench_load *load)
+{
+    return with_sharable(
+        [](const bench_load *l, sharable *m) { return bench_reading_run(l, m, reading_member, bench_processes); }, load);
 }

@@ -5,6 +5,7 @@
 #include "bench.h"
 #include "contend.h"
 #include "peers.h"
+#include "reading.h"
 
 BENCH_INLINE void acquire(void *mu) { nsync_mu_lock(mu); }
 BENCH_INLINE void release(void *mu) { nsync_mu_unlock(mu); }
@@ -24,6 +25,27 @@ double nsync_contended(const struct bench_load *load)
     nsync_mu mu __attribute__((aligned(64))) = NSYNC_MU_INIT;
 
     return bench_contest_threads(load, &mu, member);
+}
+
+BENCH_INLINE void read_acquire(void *mu) { nsync_mu_rlock(mu); }
+BENCH_INLINE void read_release(void *mu) { nsync_mu_runlock(mu); }
+
+static const struct bench_rw rw = { read_acquire, read_release, acquire, release };
+
+static void reading_member(unsigned index, void *reading) { bench_read_and_write(index, reading, rw); }
+
+double nsync_free_read(const struct bench_load *load)
+{
+    static nsync_mu mu;
+
+    return bench_free(load, &mu, read_acquire, read_release);
+}
+
+double nsync_reading(const struct bench_load *load)
+{
+    nsync_mu mu __attribute__((aligned(64))) = NSYNC_MU_INIT;
+
+    return bench_reading_run(load, &mu, reading_member, bench_threads);
 }
 
 struct table {

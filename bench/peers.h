@@ -14,6 +14,8 @@ extern "C" {
 /* The names say who and what; the load's fields mean what the metric says. */
 BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_turns_noted, nsync_crowd, nsync_note_set, nsync_onced,
     nsync_count_down, nsync_count_up_and_down;
+BENCH_PEER bench_run nsync_free_read, nsync_reading, absl_free_read, absl_reading;
+BENCH_PEER bench_run boost_free_read, boost_free_write, boost_reading;
 BENCH_PEER bench_run glib_queue, glib_tasks;
 BENCH_PEER bench_run uv_tasks;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified, absl_count_down;

@@ -15,6 +15,7 @@
 #include <plait/sem.h>
 #include <plait/event.h>
 #include <plait/cond.h>
+#include <plait/rwlock.h>
 #include <plait/barrier.h>
 #include <plait/once.h>
 #include <plait/latch.h>

@@ -111,7 +111,9 @@ struct plait__hold_row {
     uint64_t more;    /* atomic (E2 of holds.c): block of the next row, 0: none; set once, for good */
     uint32_t taking;  /* owner only: bits of the holds that are just being taken, by whom a signal has interrupted */
     uint32_t used;    /* atomic: no hold of this row from here on was ever used; only grows */
-    uint64_t spare[2];
+    uint32_t wanted;  /* atomic: of the first row: 1: somebody sleeps here until the thread drops a hold (sync/rwlock.c) */
+    uint32_t spare;
+    uint64_t spare2;
     struct plait__hold holds[PLAIT__HOLDS_IN_ROW];
 };
 

@@ -70,6 +70,8 @@ static struct shared {
     plait_cond_t arrived;
     int stock;       /* guarded by stock_lock */
     plait_sem_t sem;
+    plait_rwlock_t rwlock;
+    long e, f;       /* guarded by rwlock; e == f */
     plait_sem_t owned;
     plait_barrier_t barrier;
 } *shared;
@@ -113,6 +115,29 @@ static void count_and_release(int err)
         ;
     shared->b++;
     REQUIRE(plait_lock_release(&shared->lock) == 0);
+}
+
+/* As a reader, or as a writer; told of a death, it mends, and goes on as a reader. */
+static void use_rwlock(bool write)
+{
+    int err = (write ? plait_rwlock_acquire_write : plait_rwlock_acquire_read)(&shared->rwlock, PLAIT_FOREVER);
+
+    REQUIRE(err == 0 || err == EOWNERDEAD);
+    if (err == EOWNERDEAD) {
+        shared->f = shared->e;
+        REQUIRE(plait_rwlock_consistent(&shared->rwlock) == 0);
+        REQUIRE(plait_rwlock_downgrade(&shared->rwlock) == 0);
+        write = false;
+    }
+    REQUIRE(shared->e == shared->f);
+    if (write)
+        shared->e++;
+    for (volatile int i = 0; i < 5000; i++) /* a good moment to be killed */
+        ;
+    if (write)
+        shared->f++;
+    REQUIRE(shared->e == shared->f);
+    REQUIRE(plait_rwlock_release(&shared->rwlock) == 0);
 }
 
 static void use_lock(void)
@@ -317,6 +342,8 @@ static void operate(unsigned operation)
     case 10: use_barrier(); break;
     case 11: use_rlock(); break;
     case 12: use_any(); break;
+    case 13: use_rwlock(false); break;
+    case 14: use_rwlock(true); break;
     default: use_memory(); break;
     }
 }
@@ -327,7 +354,7 @@ static int work(void *arg)
     me = arg;
     my_seed = seed ^ (unsigned)getpid() * 2654435761u;
     while (!__atomic_load_n(&record->stop, __ATOMIC_RELAXED) && !me->fault) {
-        unsigned operation = (unsigned)rand_r(&my_seed) % 14;
+        unsigned operation = (unsigned)rand_r(&my_seed) % 16;
 
         __atomic_store_n(&me->operation, operation, __ATOMIC_RELAXED);
         operate(operation);
@@ -472,6 +499,7 @@ static int make(void **state)
            plait_cond_init(&shared->arrived, PLAIT_SHARED) || plait_sem_init(&shared->sem, 3, PLAIT_SHARED) ||
            plait_sem_init(&shared->owned, OWNED_PERMITS, PLAIT_SHARED | PLAIT_OWNED) ||
            plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED) ||
+           plait_rwlock_init(&shared->rwlock, PLAIT_SHARED) ||
            plait_rlock_init(&shared->rlock, PLAIT_SHARED) || plait_cond_init(&shared->turned, PLAIT_SHARED);
 }
 
@@ -524,7 +552,9 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     assert_int_equal(plait_barrier_wait(&shared->barrier, NULL, PLAIT_NOW), ETIMEDOUT);
     assert_int_equal(plait_barrier_fini(&shared->barrier), 0);
     use_lock();
+    use_rwlock(true);
     assert_int_equal(me->fault, 0);
+    assert_int_equal(plait_rwlock_fini(&shared->rwlock), 0);
     assert_int_equal(plait_sem_acquire(&shared->owned, OWNED_PERMITS, PLAIT_NOW), 0);
     assert_int_equal(plait_sem_release(&shared->owned, OWNED_PERMITS), 0);
     if (plait_arena_check(arena, text, sizeof text))

@@ -31,7 +31,8 @@ static struct world {
     plait_latch_t latch;
     plait_wait_group_t group;
     plait_cancel_t token, child;
-    long a, b; /* guarded by lock; a == b */
+    plait_rwlock_t rwlock;
+    long a, b; /* guarded by lock, or by rwlock; a == b */
     uint32_t broken;
 } *world;
 
@@ -227,6 +228,154 @@ static const char *broken_goes_on(bool done)
     }
     world->broken = 0;
     return NULL;
+}
+
+/* ---- Read-write lock ---- */
+
+static void fresh_rwlock(void)
+{
+    world->a = world->b = 0;
+    if (plait_rwlock_init(&world->rwlock, PLAIT_SHARED))
+        abort();
+}
+
+/* A child that acquires it and dies. */
+static int acquire_and_be_killed(void *acquire)
+{
+    if (((int (*)(plait_rwlock_t *, plait_time_t))acquire)(&world->rwlock, PLAIT_FOREVER))
+        return 1;
+    world->a++;
+    raise(SIGKILL);
+    return 2;
+}
+
+static void rwlock_of_a_dead_reader(void)
+{
+    fresh_rwlock();
+    child_run(acquire_and_be_killed, plait_rwlock_acquire_read);
+    world->a = 0;
+}
+
+static void rwlock_of_a_dead_writer(void)
+{
+    fresh_rwlock();
+    child_run(acquire_and_be_killed, plait_rwlock_acquire_write);
+}
+
+static void look_at_both(void)
+{
+    if (world->a != world->b)
+        _exit(7);
+}
+
+static void read_both(void)
+{
+    if (plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+    look_at_both();
+    if (plait_rwlock_release(&world->rwlock))
+        _exit(5);
+}
+
+static void change_both(void)
+{
+    world->a++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b++;
+}
+
+static void start_writing(void)
+{
+    if (plait_rwlock_acquire_write(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+    change_both();
+}
+
+static void start_reading(void)
+{
+    if (plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+}
+
+static void end_either(void)
+{
+    if (plait_rwlock_release(&world->rwlock))
+        _exit(5);
+}
+
+static void write_both(void)
+{
+    start_writing();
+    end_either();
+}
+
+static void write_then_read(void)
+{
+    if (plait_rwlock_downgrade(&world->rwlock))
+        _exit(6);
+    look_at_both();
+    end_either();
+}
+
+/* As a reader that is told; where nobody is, as it finds it. */
+static void read_or_repair(void)
+{
+    int err = plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER);
+
+    if (err == EOWNERDEAD) {
+        world->b = world->a;
+        if (plait_rwlock_consistent(&world->rwlock))
+            _exit(4);
+        write_then_read();
+    } else {
+        _exit(5);
+    }
+}
+
+/* Acquire, mend, release; `told`: the death of a writer may be told. NULL, or what is wrong. */
+static const char *use_rwlock(int (*acquire)(plait_rwlock_t *, plait_time_t), bool told)
+{
+    switch (acquire(&world->rwlock, plait_after(PATIENCE))) {
+    case 0:
+        if (world->a != world->b)
+            return "the lock was free, the counters differ";
+        break;
+    case EOWNERDEAD:
+        if (!told)
+            return "a death was told that harmed nobody";
+        world->b = world->a;
+        if (plait_rwlock_consistent(&world->rwlock))
+            return "consistent failed";
+        break;
+    case ETIMEDOUT:
+        return "the read-write lock hangs";
+    default:
+        return "acquire failed";
+    }
+    return plait_rwlock_release(&world->rwlock) ? "release failed" : NULL;
+}
+
+static const char *rwlock_goes_on_told(bool told)
+{
+    const char *wrong = use_rwlock(plait_rwlock_acquire_read, told);
+
+    wrong = wrong ? wrong : use_rwlock(plait_rwlock_acquire_write, false);
+    wrong = wrong ? wrong : use_rwlock(plait_rwlock_acquire_read, false);
+    if (!wrong && plait_rwlock_readers(&world->rwlock))
+        wrong = "a reader is left over";
+    return wrong ? wrong : checked();
+}
+
+static const char *rwlock_goes_on(bool done) { return rwlock_goes_on_told(!done); }
+static const char *rwlock_goes_on_silently(bool done) { return rwlock_goes_on_told(false); }
+
+static int reading_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_read, true) ? 1 : 0; }
+static int writing_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_write, true) ? 1 : 0; }
+static int writing_helper_untold(void *unused) { return use_rwlock(plait_rwlock_acquire_write, false) ? 1 : 0; }
+
+static const char *sleeper_gets_rwlock(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : rwlock_goes_on_told(false);
 }
 
 /* ---- Semaphore ---- */
@@ -1506,6 +1655,20 @@ static const struct step_op ops[] = {
     { "harness notices a lock that is not robust", nothing, take_part, broken_add_one, NULL, broken_goes_on, true },
     { "lock acquire + release", nothing, take_part, add_one, NULL, lock_goes_on, false },
     { "lock release, with a sleeper", nothing, hold, let_go, lock_helper, sleeper_gets_lock, false },
+    { "rwlock read acquire + release", fresh_rwlock, take_part, read_both, NULL, rwlock_goes_on_silently, false },
+    { "rwlock write acquire + release", fresh_rwlock, take_part, write_both, NULL, rwlock_goes_on, false },
+    { "rwlock write acquire + release, past a dead reader", rwlock_of_a_dead_reader, take_part, write_both, NULL,
+      rwlock_goes_on, false },
+    { "rwlock read release, with a sleeping writer", fresh_rwlock, start_reading, end_either, writing_helper_untold,
+      sleeper_gets_rwlock, false },
+    { "rwlock write release, with a sleeping reader", fresh_rwlock, start_writing, end_either, reading_helper,
+      sleeper_gets_rwlock, false },
+    { "rwlock write release, with a sleeping writer", fresh_rwlock, start_writing, end_either, writing_helper,
+      sleeper_gets_rwlock, false },
+    { "rwlock downgrade + release", fresh_rwlock, start_writing, write_then_read, NULL, rwlock_goes_on, false },
+    { "rwlock downgrade + release, with a sleeping reader", fresh_rwlock, start_writing, write_then_read, reading_helper,
+      sleeper_gets_rwlock, false },
+    { "rwlock repair, downgrade, release", rwlock_of_a_dead_writer, take_part, read_or_repair, NULL, rwlock_goes_on, false },
     { "rlock acquire + release, two levels", nothing, take_part, add_one_at_depth, NULL, rlock_goes_on, false },
     { "rlock release, two levels, with a sleeper", nothing, hold_rlock, let_rlock_go, rlock_helper, sleeper_gets_rlock,
       false },
