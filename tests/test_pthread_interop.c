@@ -312,8 +312,8 @@ static void release_in_handler(void *arg)
     struct props *p = arg;
 
     p->cleaned++;
-    p->in_order += plait_lock_is_locked(&p->lock);
-    p->in_order += plait_lock_release(&p->lock) == 0;
+    __atomic_fetch_add(&p->in_order, plait_lock_is_locked(&p->lock), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&p->in_order, plait_lock_release(&p->lock) == 0, __ATOMIC_RELAXED); /* no longer under the lock */
 }
 
 static void wait_for_news(struct worker *self)
