@@ -45,7 +45,7 @@ PLAIT_BEGIN_DECLS
  * whoever got the permit.
  */
 typedef struct plait_sem {
-    uint32_t word;         /* atomic: value in bits 0-29, then "wants several", "sleepers" */
+    uint32_t word;         /* atomic: value in bits 0-28, "too many", "wants several", "sleepers" */
     uint32_t mode;         /* const after init: flags */
     uint32_t max;          /* const after init: the bound, 0 for PLAIT_SEM_MAX */
     uint32_t usual;        /* const after init: the value when all permits are there: a guess at the word, never relied on */
