@@ -15,6 +15,12 @@
 
 enum { SLEEPERS = 60, SETTLING = 2, SECONDS = 4, CALLS = 6 };
 
+#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
+enum { INSTRUMENTED = 1 };
+#else
+enum { INSTRUMENTED = 0 };
+#endif
+
 struct scene {
     plait_lock_t lock, guard;
     plait_sem_t sem;
@@ -121,8 +127,8 @@ int main(void)
         STAGE_CASE(sleepers_take_no_processor_time, THREADS),
     };
 
-    if (is_emulated()) { /* what is counted would be the emulator's work */
-        print_message("skipped under an emulator\n");
+    if (INSTRUMENTED || is_emulated()) { /* what is counted would be the emulator's work, or a sanitizer's */
+        print_message("skipped under an emulator or a sanitizer\n");
         return 77;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
