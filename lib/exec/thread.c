@@ -37,6 +37,8 @@
  *
  * E1 result: whoever joined stores `result`, then releases JOINED; joiners acquire the word, then read.
  * E2 pthread: the thread stores `pthread`, then releases RUNNING; readers acquire.
+ * E4 pid: who starts stores `pid`, then releases STARTING; who has acquired a later state than NEW reads it. Two may try to
+ * start at once, so it is atomic; they are of one process and store the same.
  *
  * The struct belongs to two: the handle and the running thread. Each sets its bit in `left` when it goes, and the
  * second one gives the memory back (E3: acquire and release on `left`). A pthread that nobody has joined is
@@ -60,7 +62,7 @@ struct plait_thread {
     void *result;           /* written before JOINED (E1) */
     pthread_t pthread;      /* written before RUNNING (E2) */
     pthread_attr_t attr;    /* const after new */
-    pid_t pid;              /* of the process that started it; written before STARTING */
+    uint32_t pid;           /* atomic: of the process that started it; stored before STARTING (E4) */
     bool daemon;            /* const after new */
     char name[];            /* const after new */
 };
@@ -98,7 +100,7 @@ static void forget_after_fork(void)
     unfinished_pid = getpid();
     store_relaxed(&unfinished, caller_counts());
     if (current)
-        current->pid = unfinished_pid;
+        store_relaxed(&current->pid, (uint32_t)unfinished_pid); /* the only thread */
 }
 
 void plait__thread_forget(void)
@@ -211,10 +213,12 @@ int plait_thread_start(plait_thread_t *thread)
     uint32_t state = NEW;
     pthread_t ignored;
 
-    if (!cas_acqrel(&thread->state, &state, STARTING))
+    if (load_relaxed(&thread->state) != NEW)
+        return EBUSY; /* perhaps started by the parent of this process, whose it stays */
+    store_relaxed(&thread->pid, (uint32_t)getpid());
+    if (!cas_acqrel(&thread->state, &state, STARTING)) /* E4 */
         return EBUSY;
     pthread_once(&exit_once, exit_register);
-    thread->pid = getpid();
     if (!thread->daemon)
         add_relaxed(&unfinished, 1);
     if (pthread_create(&ignored, &thread->attr, run, thread) == 0)
@@ -223,6 +227,17 @@ int plait_thread_start(plait_thread_t *thread)
         finished();
     set_state(thread, NEW);
     return EAGAIN;
+}
+
+/* Was it started by this process? The state has been acquired, and is not NEW. */
+static bool is_ours(const plait_thread_t *thread)
+{
+    return load_relaxed(&thread->pid) == (uint32_t)getpid(); /* E4 */
+}
+
+static void not_collected(void *thread)
+{
+    set_state(thread, ENDED);
 }
 
 /* The state is ENDED: have one of those who join learn the result. */
@@ -234,7 +249,9 @@ static void collect(plait_thread_t *thread)
     if (!cas_acqrel(&thread->state, &state, JOINING))
         return;
     closed = plait__point_close(); /* who died in here would leave the others waiting for JOINED */
+    pthread_cleanup_push(not_collected, thread); /* glibc acts all the same on a request that was made before */
     pthread_join(thread->pthread, &thread->result);
+    pthread_cleanup_pop(0);
     set_state(thread, JOINED);
     plait__point_restore(closed);
 }
@@ -250,7 +267,7 @@ int plait_thread_join(plait_thread_t *thread, void **result_out, plait_time_t de
     while ((state = load_acquire(&thread->state)) != JOINED) {
         if (state == NEW)
             return EINVAL;
-        if (thread->pid != getpid())
+        if (!is_ours(thread))
             return EOWNERDEAD;
         if (state == ENDED) {
             collect(thread);
@@ -291,7 +308,7 @@ bool plait_thread_is_alive(const plait_thread_t *thread)
 {
     uint32_t state = load_acquire(&thread->state);
 
-    return (state == STARTING || state == RUNNING) && thread->pid == getpid();
+    return (state == STARTING || state == RUNNING) && is_ours(thread);
 }
 
 const char *plait_thread_name(const plait_thread_t *thread)
@@ -309,10 +326,10 @@ int plait_thread_pthread(const plait_thread_t *thread, pthread_t *pthread_out)
     /* The wait is for a thread that exists to take its first steps: not one to be cancelled. */
     plait_cancel_t *token = plait_cancel_bind(NULL);
 
-    while (load_acquire(&thread->state) == STARTING && thread->pid == getpid())
+    while (load_acquire(&thread->state) == STARTING && is_ours(thread))
         plait_wait(&thread->state, STARTING, 0, PLAIT_FOREVER);
     plait_cancel_bind(token);
-    if (load_acquire(&thread->state) != RUNNING || thread->pid != getpid())
+    if (load_acquire(&thread->state) != RUNNING || !is_ours(thread))
         return EINVAL;
     *pthread_out = thread->pthread;
     return 0;
@@ -323,7 +340,7 @@ int plait_thread_free(plait_thread_t *thread)
     if (!thread)
         return 0;
     /* Without a thread of its own (never started, or left behind by fork) the handle is the only owner. */
-    if (load_acquire(&thread->state) == NEW || thread->pid != getpid())
+    if (load_acquire(&thread->state) == NEW || !is_ours(thread))
         destroy(thread);
     else
         leave(thread, HANDLE_LEFT);
