@@ -15,6 +15,7 @@
 #include "support/cmocka.h"
 #include "support/refuse.h"
 #include "support/stage.h"
+#include "wait/spin.h"
 
 enum { NR_FUTEX_WAITV = 449, WAITERS = 4 };
 
@@ -455,6 +456,68 @@ static void wait_many_without_futex_waitv_looks_in_turns(void **state)
     }
 }
 
+/* ---- Spinning ------------------------------------------------------------------------------------ */
+
+/* A spin that does not pay; how long it was, in pauses. */
+static uint32_t spin_in_vain(enum plait__spin_way way)
+{
+    struct plait__spin spin = plait__spin_begin(way, PLAIT_FOREVER);
+    uint32_t total = spin.total;
+
+    while (plait__spin_pause(&spin))
+        ;
+    return total;
+}
+
+static void spin_is_tried_for_long_now_and_then_though_it_does_not_pay(void **state)
+{
+    uint32_t most = 0, last = 0, tries = 0;
+
+    if (plait__cpus() == 1)
+        skip();
+    for (int i = 0; i < 100; i++) {
+        uint32_t total = spin_in_vain(PLAIT__SPIN_TURN);
+
+        assert_true(total > 0);
+        if (most && total > 4 * last)
+            tries++;
+        else
+            last = total;
+        most = total > most ? total : most;
+    }
+    assert_true(tries >= 1 && tries <= 4);
+    assert_true(last < most / 10);
+}
+
+static void spin_for_a_batch_stays_away_the_longer_the_more_had_come(void **state)
+{
+    uint32_t before = 0;
+
+    if (plait__cpus() == 1)
+        skip();
+    for (int i = 0; i < 10; i++) {
+        struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_BATCH, PLAIT_FOREVER);
+
+        assert_true(spin.gap >= before);
+        before = spin.gap;
+        plait__spin_came(&spin, 5);
+    }
+    assert_true(before > 1);
+    for (int i = 0; i < 20; i++) {
+        struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_BATCH, PLAIT_FOREVER);
+
+        plait__spin_came(&spin, 1);
+    }
+    assert_int_equal(plait__spin_begin(PLAIT__SPIN_BATCH, PLAIT_FOREVER).gap, 1);
+}
+
+static void spin_without_time_to_wait_is_none(void **state)
+{
+    assert_int_equal(spin_in_vain(PLAIT__SPIN_TURN) > 0, plait__cpus() > 1);
+    assert_int_equal(plait__spin_begin(PLAIT__SPIN_TURN, PLAIT_NOW).total, 0);
+    assert_int_equal(plait__spin_begin(PLAIT__SPIN_TURN, plait_now() - 1).total, 1); /* one look */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +540,9 @@ int main(void)
         EVERYWHERE(wait_many_is_woken_by_the_last_word),
         EVERYWHERE(wait_many_is_cancelled),
         PROCESSES(wait_many_without_futex_waitv_looks_in_turns),
+        cmocka_unit_test(spin_is_tried_for_long_now_and_then_though_it_does_not_pay),
+        cmocka_unit_test(spin_for_a_batch_stays_away_the_longer_the_more_had_come),
+        cmocka_unit_test(spin_without_time_to_wait_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

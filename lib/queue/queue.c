@@ -144,24 +144,30 @@ static int attempt_get(struct plait_queue *q, void *item, plait_time_t deadline)
     return err == EAGAIN && closed ? EPIPE : err;
 }
 
-/* Is it worth another attempt? A look without the lock. */
-static bool may_succeed(struct plait_queue *q, struct plait__queue_side *side)
+/* How many steps would succeed by now? A look without the lock. */
+static size_t possible(const struct plait_queue *q, const struct plait__queue_side *side)
 {
     size_t size = plait__fifo_size(q);
 
-    return side == &q->body->get ? size > 0 : !q->body->maxsize || size < q->body->maxsize;
+    if (side == &q->body->get)
+        return size;
+    return q->body->maxsize ? q->body->maxsize - size : 1;
 }
 
-/* Watch the other side's progress for a while: the low half of its `at`. */
-static bool spin_for_change(struct plait_queue *q, struct plait__queue_side *side, plait_time_t deadline)
+/* Wait a while for the other side's progress. */
+static bool spin_for_it(const struct plait_queue *q, const struct plait__queue_side *side, plait_time_t deadline)
 {
-    struct plait__queue_side *other = side == &q->body->get ? &q->body->put : &q->body->get;
-    const uint32_t *low = (const uint32_t *)(const void *)&other->at;
-    uint32_t seen = load_relaxed(low);
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_BATCH, deadline);
 
-    if (may_succeed(q, side))
-        return true;
-    return plait__spin_until_changed(PLAIT__SPIN_STREAM, low, seen, deadline);
+    while (plait__spin_pause(&spin)) {
+        size_t count = possible(q, side);
+
+        if (count) {
+            plait__spin_came(&spin, count);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Somebody who sleeps, and may be cancelled meanwhile. */
@@ -174,7 +180,7 @@ struct sleeper {
 /* A wake may have been spent on who leaves: there may be something for the next. */
 static void slept(const struct sleeper *self)
 {
-    if (plait__eventcount_done(self->ec) && may_succeed(self->q, self->side))
+    if (plait__eventcount_done(self->ec) && possible(self->q, self->side))
         plait__eventcount_signal(self->ec, flags_of(self->q));
 }
 
@@ -207,7 +213,7 @@ static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt
 
     if (deadline <= PLAIT_NOW)
         return plait_cancel_current() && plait_cancel_is_set(plait_cancel_current()) ? ECANCELED : ETIMEDOUT;
-    for (unsigned spins = 0; spins < 3 && spin_for_change(q, side, deadline); spins++) {
+    for (unsigned spins = 0; spins < 3 && spin_for_it(q, side, deadline); spins++) {
         err = attempt(q, item, deadline);
         if (err != EAGAIN)
             return err;
@@ -257,7 +263,7 @@ int plait_queue_get(plait_queue_t *q, void *item, plait_time_t deadline)
 static void leave(struct plait_queue *q, struct plait__queue_side *side, struct plait__eventcount *ec)
 {
     plait__eventcount_cancel(ec);
-    if (plait__eventcount_done(ec) && may_succeed(q, side))
+    if (plait__eventcount_done(ec) && possible(q, side))
         plait__eventcount_signal(ec, flags_of(q));
 }
 
@@ -280,7 +286,7 @@ static bool enlist_among(struct plait__waiting *waiting, struct plait__queue_sid
     uint32_t prepared = waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
 
     *word_out = (struct plait_wait_word){ &ec->word, prepared, flags_of(q) };
-    return !may_succeed(q, side) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
+    return !possible(q, side) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
 }
 
 static int attempt_put_among(struct plait__waiting *waiting)

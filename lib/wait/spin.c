@@ -2,14 +2,22 @@
 /*
  * How it works: each thread keeps a budget of time for each way to spin. A spin that paid moves the budget towards
  * twice what it took, one that did not pay shrinks it by an eighth; so where holders are preempted or waits are long,
- * little is lost, and a floor keeps it able to learn that times have changed. On one CPU nobody can change the word
- * while we look: no spin.
+ * little is lost. On one CPU nobody can change the word while we look: no spin.
+ *
+ * Two threads that take turns may find each other asleep for ever: to be woken takes several microseconds, longer than the small
+ * budget that such losses have left to the other. So now and then a loser tries for as long as it may. If that pays, both are
+ * awake, and stay so; if not, the next try comes after twice as many losses.
  *
  * A look takes the line away from whoever is about to write it. Who waits for a single change looks all the time; who
  * waits for a stream of them (an item, a side of a queue) looks ever more seldom, so that the other gets many done
  * in between; and rivals for a lock look seldom from the start: a lock that goes to and fro at every release
  * costs each of them a miss a time, while a rival that stays away for a microsecond leaves the holder a streak of fast
  * ones, and then has its own.
+ *
+ * Where the changes can be counted (items of a queue), the first look comes the later, the more had come the last times. A consumer
+ * that is a little faster than its producer would else follow it item by item, and each item cost both of them several misses;
+ * away for a microsecond it finds dozens. Where there is but one each time, somebody may be waiting for the answer to
+ * it, and the look comes at once.
  *
  * The pause instruction takes from 5 to 45 ns, as CPUs differ, so pauses are counted by a rate measured once.
  */
@@ -24,7 +32,13 @@
 #include "base/tls.h"
 #include "wait/hook.h"
 
-enum { RATE_UNIT = 1024 }; /* the rate is pauses in so many nanoseconds */
+enum {
+    RATE_UNIT = 1024, /* the rate is pauses in so many nanoseconds */
+    TRY_FIRST = 16,   /* losses until a long try; and at most */
+    TRY_LAST = 4096,
+    AWAY_STEP = 50,   /* nanoseconds, as is */
+    AWAY_MAX = 1500
+};
 
 /* All in nanoseconds. */
 struct manner {
@@ -34,11 +48,19 @@ struct manner {
 
 static const struct manner manners[PLAIT__SPIN_WAYS] = {
     [PLAIT__SPIN_CHANGE] = { 0, 0, 600, 15000 },
-    [PLAIT__SPIN_STREAM] = { 0, 2500, 600, 15000 },
+    [PLAIT__SPIN_TURN] = { 0, 0, 150, 15000 },
+    [PLAIT__SPIN_STREAM] = { 0, 2500, 150, 15000 },
+    [PLAIT__SPIN_BATCH] = { 0, 2500, 150, 15000 },
     [PLAIT__SPIN_RIVALS] = { 700, 11000, 2000, 25000 },
 };
 
-static PLAIT_TLS uint32_t budgets[PLAIT__SPIN_WAYS]; /* 0: not set yet */
+/* What this thread has learnt. */
+static PLAIT_TLS struct {
+    uint32_t budget; /* nanoseconds; 0: not set yet */
+    uint32_t losses; /* since the last that paid, or the last long try */
+    uint32_t until_try;
+} learnt[PLAIT__SPIN_WAYS];
+static PLAIT_TLS uint32_t away;                      /* PLAIT__SPIN_BATCH: until the first look */
 
 unsigned plait__cpus(void)
 {
@@ -88,12 +110,16 @@ static uint32_t pauses(uint32_t nanoseconds)
     return (uint32_t)((uint64_t)nanoseconds * pause_rate() / RATE_UNIT) + 1;
 }
 
-/* A way is new to this thread: start in the middle. */
-static uint32_t *budget_of(enum plait__spin_way way)
+/* How long to spin now. A way that is new to this thread starts in the middle. */
+static uint32_t budget_for(enum plait__spin_way way)
 {
-    if (budgets[way] == 0)
-        budgets[way] = way == PLAIT__SPIN_RIVALS ? manners[way].budget_max : manners[way].budget_max / 4;
-    return &budgets[way];
+    uint32_t most = manners[way].budget_max;
+
+    if (learnt[way].budget == 0) {
+        learnt[way].budget = way == PLAIT__SPIN_RIVALS ? most : most / 4;
+        learnt[way].until_try = TRY_FIRST;
+    }
+    return learnt[way].losses < learnt[way].until_try ? learnt[way].budget : most;
 }
 
 struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t deadline)
@@ -103,7 +129,7 @@ struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t dead
 
     if (deadline <= PLAIT_NOW || plait__cpus() == 1 || plait__wait_is_hooked())
         return spin;
-    budget = *budget_of(way);
+    budget = budget_for(way);
     if (deadline != PLAIT_FOREVER) {
         plait_time_t time_left = deadline - plait_now();
 
@@ -111,17 +137,22 @@ struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t dead
             budget = time_left > 0 ? (uint32_t)time_left : 0;
     }
     spin.total = spin.left = pauses(budget);
-    spin.gap = pauses(manners[way].gap_first);
+    spin.gap = pauses(way == PLAIT__SPIN_BATCH ? away : manners[way].gap_first);
     spin.gap_last = pauses(manners[way].gap_last);
     return spin;
 }
 
 static void lost(struct plait__spin *spin)
 {
-    uint32_t *budget = budget_of(spin->way);
+    uint32_t *budget = &learnt[spin->way].budget;
 
-    *budget -= (*budget - manners[spin->way].budget_min) / 8;
     spin->total = 0;
+    *budget -= (*budget - manners[spin->way].budget_min) / 8;
+    if (++learnt[spin->way].losses <= learnt[spin->way].until_try)
+        return;
+    learnt[spin->way].losses = 0; /* a long try */
+    if (learnt[spin->way].until_try < TRY_LAST)
+        learnt[spin->way].until_try *= 2;
 }
 
 bool plait__spin_pause(struct plait__spin *spin)
@@ -143,7 +174,7 @@ bool plait__spin_pause(struct plait__spin *spin)
 void plait__spin_paid(struct plait__spin *spin)
 {
     const struct manner *manner = &manners[spin->way];
-    uint32_t *budget = budget_of(spin->way);
+    uint32_t *budget = &learnt[spin->way].budget;
     uint64_t took = (uint64_t)(spin->total - spin->left) * RATE_UNIT / pause_rate();
     uint64_t wanted = 2 * took + manner->budget_min;
 
@@ -151,6 +182,17 @@ void plait__spin_paid(struct plait__spin *spin)
         *budget += (uint32_t)(wanted - *budget + 7) / 8;
     if (*budget > manner->budget_max)
         *budget = manner->budget_max;
+    learnt[spin->way].losses = 0;
+    learnt[spin->way].until_try = TRY_FIRST;
+}
+
+void plait__spin_came(struct plait__spin *spin, size_t count)
+{
+    plait__spin_paid(spin);
+    if (count == 1)
+        away /= 2;
+    else if (away < AWAY_MAX)
+        away = 2 * away + AWAY_STEP;
 }
 
 bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, uint32_t expected, plait_time_t deadline)

@@ -4,6 +4,7 @@
 #define PLAIT_WAIT_SPIN_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <plait/time.h>
@@ -11,7 +12,9 @@
 /* What is waited for decides how often to look (spin.c). */
 enum plait__spin_way {
     PLAIT__SPIN_CHANGE, /* one change */
+    PLAIT__SPIN_TURN,   /* one change that may as well be long in coming */
     PLAIT__SPIN_STREAM, /* one of a stream of changes, by somebody who is to be disturbed little */
+    PLAIT__SPIN_BATCH,  /* the same, where what has come can be counted (plait__spin_came) */
     PLAIT__SPIN_RIVALS, /* a thing that others take and give back again and again */
     PLAIT__SPIN_WAYS
 };
@@ -44,6 +47,9 @@ bool plait__spin_pause(struct plait__spin *spin);
 
 /* What was waited for has come; the spin is over. */
 void plait__spin_paid(struct plait__spin *spin);
+
+/* The same, for PLAIT__SPIN_BATCH: so much has come. It tells the next spin how long to stay away. */
+void plait__spin_came(struct plait__spin *spin, size_t count);
 
 /* A whole spin as long as *word equals `expected`; true when it changed. */
 bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, uint32_t expected, plait_time_t deadline);
