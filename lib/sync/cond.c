@@ -6,8 +6,9 @@
  * own to sleep on. `guard` guards the list. notify unlinks the first n and marks each. So notify(n) ends exactly n waits
  * of those that had come before it, first come first served, and there are no spurious wake-ups.
  *
- *     word     WAITING  ->  NOTIFIED: notified, and woken
- *                       ->  MOVED: notified, and moved to the word of the user's lock
+ *     word     WAITING  ->  NOTIFIED: notified while it spun, so there is nobody to wake
+ *              WAITING  ->  ASLEEP, or about to be  ->  NOTIFIED: notified, and woken
+ *                                                   ->  MOVED: notified, and moved to the word of the user's lock
  *
  * A single one is woken if the lock is free. If it is held, as by a notifier that notifies under it, who is woken would only
  * wake to sleep again, and of several only one at a time could hold it. So the kernel moves them from their own words to
@@ -16,7 +17,7 @@
  * different kinds to the kernel, or with priority inheritance, where the kernel keeps other queues.
  *
  * No notification is lost: a waiter enters the list before it releases the user's lock; who changes the predicate
- * under that lock afterwards finds it there. It sleeps while its word is WAITING, and the mark changes the word.
+ * under that lock afterwards finds it there. It sleeps while its word is ASLEEP, and the mark changes the word.
  * A waiter whose time is up takes the guard and looks: marked meanwhile, it has been notified and says so; else it
  * unlinks itself.
  *
@@ -47,15 +48,16 @@
 #include "wait/hook.h"
 #include "wait/point.h"
 #include "wait/robust.h"
+#include "wait/spin.h"
 
-enum { WAITING, NOTIFIED, MOVED };
+enum { WAITING, ASLEEP, NOTIFIED, MOVED };
 
 struct waiter {
     struct waiter *prev, *next; /* guarded by guard */
     plait_cond_t *cond;         /* const */
     struct plait__held held;    /* const: the user's lock */
     bool may_move;              /* const */
-    uint32_t word;              /* atomic: WAITING, then NOTIFIED or MOVED (E1) */
+    uint32_t word;              /* atomic (E1) */
 };
 
 static struct waiter *first(plait_cond_t *cond) { return (struct waiter *)(uintptr_t)cond->head; }
@@ -134,9 +136,15 @@ static void wake_later(const uint32_t **later, const uint32_t *word)
     *later = word;
 }
 
+/* Mark it as `how`; what it was before. */
+static uint32_t mark(struct waiter *w, uint32_t how)
+{
+    return exchange_release(&w->word, how); /* E1 */
+}
+
 static void move(struct waiter *w)
 {
-    store_release(&w->word, MOVED); /* E1 */
+    mark(w, MOVED);
     if (plait__futex_move(&w->word, MOVED, plait__held_word(&w->held), false) < 0)
         plait__futex_wake(&w->word, 1, false); /* a kernel that cannot: all wake, and take turns */
 }
@@ -156,11 +164,10 @@ static int notify_private(plait_cond_t *cond, unsigned count)
         struct waiter *next = w->next;
 
         take_out(cond, w);
-        if (move_them && w->may_move) {
+        if (move_them && w->may_move && load_relaxed(&w->word) == ASLEEP) {
             move(w);
             moved = w;
-        } else {
-            store_release(&w->word, NOTIFIED); /* E1 */
+        } else if (mark(w, NOTIFIED) == ASLEEP) {
             wake_later(&later, &w->word);
         }
         w = next;
@@ -178,7 +185,7 @@ static bool was_notified(struct waiter *self)
     bool notified;
 
     guard(self->cond);
-    notified = load_relaxed(&self->word) != WAITING;
+    notified = load_relaxed(&self->word) >= NOTIFIED;
     if (!notified)
         take_out(self->cond, self);
     unguard(self->cond);
@@ -202,13 +209,17 @@ static void cancelled(void *arg)
 
 static int sleep_until_notified(struct waiter *self, plait_time_t deadline)
 {
+    uint32_t waiting = WAITING;
     plait_time_t slice = 0;
     int err;
 
+    plait__spin_until_changed(PLAIT__SPIN_TURN, &self->word, WAITING, deadline);
+    if (!cas_acquire(&self->word, &waiting, ASLEEP)) /* E1 */
+        return 0;
     pthread_cleanup_push(cancelled, self);
     do
-        err = plait__wait_point(&self->word, WAITING, 0, deadline, &slice);
-    while (err == 0 && load_acquire(&self->word) == WAITING); /* E1 */
+        err = plait__wait_point(&self->word, ASLEEP, 0, deadline, &slice);
+    while (err == 0 && load_acquire(&self->word) == ASLEEP); /* E1 */
     pthread_cleanup_pop(0);
     return err;
 }

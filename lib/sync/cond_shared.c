@@ -41,6 +41,7 @@
 #include "wait/hook.h"
 #include "wait/point.h"
 #include "wait/robust.h"
+#include "wait/spin.h"
 
 enum { IDLE, WAITING, NOTIFIED, MOVED };
 
@@ -236,11 +237,12 @@ static void leave(plait_cond_t *cond, struct plait__hold *self)
     unchain(cond, before, self);
 }
 
-/* Sleep until notified. After each slice of time: if others were notified, see whether they live. */
+/* Spin, then sleep, until notified. After each slice of time: if others were notified, see whether they live. */
 static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, plait_time_t deadline)
 {
     plait_time_t slice = 0;
 
+    plait__spin_until_changed(PLAIT__SPIN_TURN, &self->state, WAITING, deadline);
     for (;;) {
         int err = plait__wait_point(&self->state, WAITING, PLAIT_SHARED, deadline, &slice);
 

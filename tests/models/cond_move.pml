@@ -15,9 +15,10 @@
 #define HELD 1
 #define WANTED 2
 
-#define WAITING 0
-#define NOTIFIED 1
-#define MOVED 2
+#define WAITING 0  /* spins: neither woken nor moved */
+#define ASLEEP 1   /* or about to be */
+#define NOTIFIED 2
+#define MOVED 3
 
 #define NOTHING 0
 #define OWN 1
@@ -90,10 +91,11 @@ proctype waiter(byte me; bool impatient)
     guard = false;
     release();
 
+    atomic { if :: word[me] == WAITING -> word[me] = ASLEEP :: else fi };
     do
-    :: word[me] != WAITING || late -> break
-    :: word[me] == WAITING && !late ->
-        atomic { if :: word[me] == WAITING -> on[me] = OWN :: else fi };
+    :: word[me] >= NOTIFIED || late -> break
+    :: word[me] == ASLEEP && !late ->
+        atomic { if :: word[me] == ASLEEP -> on[me] = OWN :: else fi };
         if
         :: on[me] == NOTHING
         :: impatient -> atomic { on[me] = NOTHING; late = true } /* the deadline, wherever it sleeps by now */
@@ -127,9 +129,18 @@ proctype notifier(bool under_lock)
     :: w < WAITERS && listed[w] ->
         assert(!returned[w]);
         listed[w] = false;
-        word[w] = MOVED;
-        moved = true;
-        atomic { if :: on[w] == OWN -> on[w] = LOCKS :: else fi }; /* FUTEX_CMP_REQUEUE */
+        if
+        :: word[w] == ASLEEP ->
+            word[w] = MOVED;
+            moved = true;
+            atomic { if :: on[w] == OWN -> on[w] = LOCKS :: else fi } /* FUTEX_CMP_REQUEUE */
+        :: word[w] == WAITING ->
+            atomic { v = word[w]; word[w] = NOTIFIED };
+            if
+            :: v == ASLEEP -> atomic { if :: on[w] == OWN -> on[w] = NOTHING :: else fi } /* FUTEX_WAKE */
+            :: else
+            fi
+        fi;
         w++
     od;
     if
