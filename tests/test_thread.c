@@ -187,6 +187,30 @@ static void *join_self(void *arg)
     return plait_thread_current();
 }
 
+/* Joins what another thread is just starting; the answer is "not started", or the result. */
+static void *join_when_started(void *arg)
+{
+    struct joiner *joiner = arg;
+    do
+        joiner->err = plait_thread_join(joiner->whom, &joiner->result, PLAIT_FOREVER);
+    while (joiner->err == EINVAL);
+    return NULL;
+}
+
+static void thread_joined_while_it_is_started_gives_its_result(void **state)
+{
+    for (int round = 0; round < 200; round++) {
+        struct joiner joiner = { .whom = make(add_one, &joiner) };
+        plait_thread_t *thread = start(join_when_started, &joiner);
+        assert_int_equal(plait_thread_start(joiner.whom), 0);
+        assert_int_equal(plait_thread_join(thread, NULL, PLAIT_FOREVER), 0);
+        assert_int_equal(joiner.err, 0);
+        assert_ptr_equal(joiner.result, (char *)&joiner + 1);
+        plait_thread_free(joiner.whom);
+        plait_thread_free(thread);
+    }
+}
+
 static void thread_joining_itself_is_refused(void **state)
 {
     struct joiner joiner = { 0 };
@@ -418,6 +442,7 @@ int main(void)
         cmocka_unit_test(thread_still_running_at_the_deadline_is_told),
         cmocka_unit_test(thread_join_with_a_set_token_is_cancelled),
         cmocka_unit_test(thread_started_twice_is_refused),
+        cmocka_unit_test(thread_joined_while_it_is_started_gives_its_result),
         cmocka_unit_test(thread_joining_itself_is_refused),
         cmocka_unit_test(thread_name_is_given_and_shown),
         cmocka_unit_test(thread_options_that_are_absurd_are_refused),
