@@ -116,11 +116,15 @@ PLAIT_API int plait_lock_release_slow(plait_lock_t *lock);
 PLAIT_API extern uint32_t plait_hooks;
 #define PLAIT_HOOKS __atomic_load_n(&plait_hooks, __ATOMIC_RELAXED)
 
+/* A number of which the compiler knows nothing, else it takes the 0 that was just compared, and the exchange waits for that load. */
+#define PLAIT_LOCK_APART(number) __asm__("" : "+r"(number))
+
 #ifndef PLAIT_NO_INLINE
 PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
     uint32_t unheld = 0;
 
+    PLAIT_LOCK_APART(unheld);
     if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
         __builtin_expect(__atomic_compare_exchange_n(&lock->state, &unheld, 1u, 0, __ATOMIC_ACQUIRE,
                                                      __ATOMIC_RELAXED), 1))
@@ -131,9 +135,11 @@ PLAIT_INLINE int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline)
 PLAIT_INLINE int plait_lock_release(plait_lock_t *lock)
 {
     uint32_t held = 1u; /* private, and nobody waits */
+    uint32_t unheld = 0;
 
+    PLAIT_LOCK_APART(unheld);
     if (__builtin_expect((PLAIT_HOOKS | lock->mode) == 0, 1) &&
-        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, 0u, 0, __ATOMIC_RELEASE,
+        __builtin_expect(__atomic_compare_exchange_n(&lock->state, &held, unheld, 0, __ATOMIC_RELEASE,
                                                      __ATOMIC_RELAXED), 1))
         return 0;
     return plait_lock_release_slow(lock);
