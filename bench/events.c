@@ -97,6 +97,44 @@ static double our_crowd(const struct bench_load *load)
     return bench_crowd_threads(load, &crowd, our_crowd_member);
 }
 
+/* The rounds take turns with two events: one is set, the other clear for those who wait. */
+struct our_event_crowd {
+    plait_event_t changed[2];
+    plait_sem_t waiting;
+    unsigned rounds; /* of who changes, only */
+};
+
+BENCH_INLINE unsigned our_event_crowd_wait(void *crowd, unsigned seen)
+{
+    struct our_event_crowd *c = crowd;
+
+    plait_sem_release(&c->waiting, 1);
+    plait_event_wait(&c->changed[seen % 2], PLAIT_FOREVER);
+    return seen + 1;
+}
+
+BENCH_INLINE void our_event_crowd_change(void *crowd, unsigned width)
+{
+    struct our_event_crowd *c = crowd;
+    unsigned round = c->rounds++;
+
+    plait_sem_acquire(&c->waiting, width, PLAIT_FOREVER);
+    plait_event_clear(&c->changed[!(round % 2)]);
+    plait_event_set(&c->changed[round % 2]);
+}
+
+static void our_event_crowd_member(unsigned index, void *crowd)
+{
+    bench_crowd_member(index, crowd, our_event_crowd_wait, our_event_crowd_change);
+}
+
+static double our_event_crowd(const struct bench_load *load)
+{
+    struct our_event_crowd crowd __attribute__((aligned(64))) = { 0 };
+
+    return bench_crowd_threads(load, &crowd, our_event_crowd_member);
+}
+
 BENCH_INLINE void our_event_pass(void *events, unsigned me)
 {
     plait_event_t *mine = (plait_event_t *)events + me;
@@ -267,6 +305,10 @@ const struct bench_metric bench_events[] = {
       { { "plait", our_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
     { "crowd.cond.64.switches", BENCH_COUNT, { .width = 64, .size = 1 },
       { { "plait", our_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
+    { "crowd.event.64", BENCH_US, { .width = 64 },
+      { { "plait", our_event_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
+    { "crowd.event.64.switches", BENCH_COUNT, { .width = 64, .size = 1 },
+      { { "plait", our_event_crowd }, { "pthread_cond", pthread_crowd }, { "nsync_cv", nsync_crowd } }, 0 },
     { "turns.event", BENCH_US, { 0 },
       { { "plait", our_event }, { "pthread_cond", pthread_turns }, { "sem_t", posix_turns } }, 0 },
     { "turns.cond.bound", BENCH_US, { 0 },
