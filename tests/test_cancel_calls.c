@@ -33,6 +33,8 @@ struct scene {
     uint32_t words[PLAIT_WAIT_MANY_MAX];
     plait_lock_t lock;
     plait_rlock_t rlock;
+    plait_rwlock_t rwlock;
+    plait_barrier_t barrier;
     plait_once_t once;
     plait_latch_t latch;
     plait_wait_group_t wait_group;
@@ -101,14 +103,22 @@ static int call_lock_acquire(struct scene *s, plait_time_t deadline)
     return err ? err : plait_lock_release(&s->lock);
 }
 
+/* What a worker that has something in its hands does next. */
+static void hold_until_ready(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    worker_says(self, 1);
+    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
+        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+}
+
 static void hold_lock(struct worker *self)
 {
     struct scene *s = self->with;
 
     self->result = plait_lock_acquire(&s->lock, PLAIT_FOREVER);
-    worker_says(self, 1);
-    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
-        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+    hold_until_ready(self);
     plait_lock_release(&s->lock);
 }
 
@@ -141,22 +151,62 @@ static void hold_rlock(struct worker *self)
     struct scene *s = self->with;
 
     self->result = plait_rlock_acquire(&s->rlock, PLAIT_FOREVER);
-    worker_says(self, 1);
-    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
-        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+    hold_until_ready(self);
     plait_rlock_release(&s->rlock);
 }
 
 static void have_rlock_held(struct scene *s) { have_held(s, hold_rlock); }
 
-static int run_until_ready(void *worker)
+static int call_acquire_read(struct scene *s, plait_time_t deadline)
 {
-    struct worker *self = worker;
+    int err = plait_rwlock_acquire_read(&s->rwlock, deadline);
+
+    return err ? err : plait_rwlock_release(&s->rwlock);
+}
+
+static int call_acquire_write(struct scene *s, plait_time_t deadline)
+{
+    int err = plait_rwlock_acquire_write(&s->rwlock, deadline);
+
+    return err ? err : plait_rwlock_release(&s->rwlock);
+}
+
+static void hold_as_reader(struct worker *self)
+{
     struct scene *s = self->with;
 
-    worker_says(self, 1);
-    while (__atomic_load_n(&s->ready, __ATOMIC_ACQUIRE) == 0)
-        plait_wait(&s->ready, 0, s->stage->flags, PLAIT_FOREVER);
+    self->result = plait_rwlock_acquire_read(&s->rwlock, PLAIT_FOREVER);
+    hold_until_ready(self);
+    plait_rwlock_release(&s->rwlock);
+}
+
+static void hold_as_writer(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    self->result = plait_rwlock_acquire_write(&s->rwlock, PLAIT_FOREVER);
+    hold_until_ready(self);
+    plait_rwlock_release(&s->rwlock);
+}
+
+static void have_reader(struct scene *s) { have_held(s, hold_as_reader); }
+static void have_writer(struct scene *s) { have_held(s, hold_as_writer); }
+
+/* Who gives up breaks it: made whole for the next. */
+static int call_barrier_wait(struct scene *s, plait_time_t deadline)
+{
+    int err = plait_barrier_wait(&s->barrier, NULL, deadline);
+
+    if (plait_barrier_is_broken(&s->barrier))
+        plait_barrier_reset(&s->barrier);
+    return err;
+}
+
+static void need_nobody_else(struct scene *s) { plait_barrier_init(&s->barrier, 1, s->stage->flags); }
+
+static int run_until_ready(void *worker)
+{
+    hold_until_ready(worker);
     return 0;
 }
 
@@ -193,6 +243,22 @@ static void be_ready(struct scene *s)
 static int call_sem_acquire(struct scene *s, plait_time_t deadline) { return plait_sem_acquire(&s->sem, 1, deadline); }
 static int call_sem_acquire_two(struct scene *s, plait_time_t deadline) { return plait_sem_acquire(&s->sem, 2, deadline); }
 static void have_one_permit(struct scene *s) { plait_sem_release(&s->sem, 1); }
+
+/* Only shared permits are owned. */
+static void hold_permit(struct worker *self)
+{
+    struct scene *s = self->with;
+
+    self->result = plait_sem_acquire(&s->sem, 1, PLAIT_FOREVER);
+    hold_until_ready(self);
+    plait_sem_release(&s->sem, 1);
+}
+
+static void have_owned_permit_taken(struct scene *s)
+{
+    assert_int_equal(plait_sem_init(&s->sem, 1, s->stage->flags ? s->stage->flags | PLAIT_OWNED : PLAIT_BOUNDED), 0);
+    have_held(s, hold_permit);
+}
 
 static int call_event_wait(struct scene *s, plait_time_t deadline) { return plait_event_wait(&s->event, deadline); }
 static void set_event(struct scene *s) { plait_event_set(&s->event); }
@@ -393,11 +459,15 @@ static const struct call calls[] = {
     { "lock_acquire", call_lock_acquire, have_lock_held, be_ready, true, false },
     { "lock_acquire, priorities", call_lock_acquire, have_lock_with_priorities_held, be_ready, true, false },
     { "rlock_acquire", call_rlock_acquire, have_rlock_held, be_ready, true, false },
+    { "rwlock_acquire_read", call_acquire_read, have_writer, be_ready, true, false },
+    { "rwlock_acquire_write", call_acquire_write, have_reader, be_ready, true, false },
+    { "barrier_wait", call_barrier_wait, NULL, need_nobody_else, true, false },
     { "once_run", call_once_run, have_once_running, be_ready, true, false },
     { "latch_wait", call_latch_wait, NULL, open_latch, true, false },
     { "wait_group_wait", call_group_wait, add_to_group, finish_group, true, false },
     { "sem_acquire", call_sem_acquire, NULL, have_one_permit, true, false },
     { "sem_acquire of two", call_sem_acquire_two, have_one_permit, have_one_permit, true, false },
+    { "sem_acquire, owned", call_sem_acquire, have_owned_permit_taken, be_ready, true, false },
     { "event_wait", call_event_wait, NULL, set_event, true, false },
     { "cond_wait", call_cond_wait, NULL, NULL, true, false },
     { "cond_wait_for", call_cond_wait_for, NULL, be_ready, true, false },
@@ -433,6 +503,8 @@ static struct scene *scene_of(struct stage *stage, const struct call *call)
     s->call = call;
     assert_int_equal(plait_lock_init(&s->lock, flags), 0);
     assert_int_equal(plait_rlock_init(&s->rlock, flags), 0);
+    assert_int_equal(plait_rwlock_init(&s->rwlock, flags), 0);
+    assert_int_equal(plait_barrier_init(&s->barrier, 2, flags), 0);
     assert_int_equal(plait_once_init(&s->once, flags), 0);
     assert_int_equal(plait_latch_init(&s->latch, 1, flags), 0);
     assert_int_equal(plait_wait_group_init(&s->wait_group, flags), 0);
