@@ -14,13 +14,14 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/rlock.h>
+#include <plait/rwlock.h>
 #include <plait/sem.h>
 
 PLAIT_BEGIN_DECLS
 
 /*
- * Included after <pthread.h> and <semaphore.h>, or instead of them, this header makes the names of mutex, cond, barrier and
- * semaphore mean the types and functions below, in this file and from that line on:
+ * Included after <pthread.h> and <semaphore.h>, or instead of them, this header makes the names of mutex, cond, rwlock, barrier
+ * and semaphore mean the types and functions below, in this file and from that line on:
  *
  *     #include <plait/pthread.h>
  *
@@ -28,7 +29,7 @@ PLAIT_BEGIN_DECLS
  *
  *     pthread_mutex_lock(&mutex);                                  // plait_pthread_mutex_lock
  *
- * All else (threads, keys, once, spin and read-write locks, cancellation) is libc's as before. <plait.h> does not include this header. C++
+ * All else (threads, keys, once, spin locks, cancellation) is libc's as before. <plait.h> does not include this header. C++
  * headers that use pthreads themselves, such as <mutex>, are to be included before it. A file that wants the types and functions
  * without the names defines PLAIT_PTHREAD_NO_NAMES.
  *
@@ -77,6 +78,24 @@ typedef struct plait_pthread_condattr {
     int32_t clock;
 } plait_pthread_condattr_t;
 
+/* Kinds of read-write lock, with glibc's numbers: who is preferred? See below. */
+enum plait_pthread_rwlock_kind {
+    PLAIT_PTHREAD_PREFER_READER = 0,
+    PLAIT_PTHREAD_PREFER_WRITER = 1,
+    PLAIT_PTHREAD_PREFER_WRITER_NONRECURSIVE = 2
+};
+
+typedef struct plait_pthread_rwlock {
+    plait_rwlock_t rwlock;
+    uint32_t ended; /* destroyed */
+    uint32_t spare[3];
+} plait_pthread_rwlock_t;
+
+typedef struct plait_pthread_rwlockattr {
+    int pshared;
+    int kind; /* enum plait_pthread_rwlock_kind */
+} plait_pthread_rwlockattr_t;
+
 typedef struct plait_pthread_barrier {
     plait_barrier_t barrier;
     uint32_t inside; /* atomic: how many are in a wait */
@@ -93,6 +112,7 @@ typedef struct plait_pthread_sem {
 
 #define PLAIT_PTHREAD_MUTEX_INIT(kind) { PLAIT_RLOCK_INIT, (kind), { 0, 0, 0 } }
 #define PLAIT_PTHREAD_COND_INIT { PLAIT_COND_INIT, 0, 0, { 0, 0 } }
+#define PLAIT_PTHREAD_RWLOCK_INIT { PLAIT_RWLOCK_INIT, 0, { 0, 0, 0 } }
 
 /*
  * Mutex. A normal one that its holder locks again waits for ever (until the deadline); errorcheck: EDEADLK. unlock by who does
@@ -143,6 +163,40 @@ PLAIT_API int plait_pthread_condattr_setpshared(plait_pthread_condattr_t *attr, 
 PLAIT_API int plait_pthread_condattr_getpshared(const plait_pthread_condattr_t *attr, int *pshared_out);
 PLAIT_API int plait_pthread_condattr_setclock(plait_pthread_condattr_t *attr, clockid_t clock);
 PLAIT_API int plait_pthread_condattr_getclock(const plait_pthread_condattr_t *attr, clockid_t *clock_out);
+
+/*
+ * Read-write lock. Who reads may read again, which never waits, and unlocks as often; unlock finds out what the caller has. EPERM: it
+ * has nothing of it, though another thread may have. EDEADLK: the caller writes already or, to write, reads; from the
+ * try calls EBUSY. EAGAIN: it reads that one 2^32 - 1 times already, or there is no memory to note that it reads. EINVAL:
+ * destroyed, or a bad deadline or clock that would have been waited for. A process-shared one whose writer died stays locked;
+ * readers that die are taken out.
+ *
+ * All kinds are this one lock; setkind_np refuses only other numbers. It does what the two that prefer writers are for: a reader
+ * that comes after a waiting writer waits for it, and then gets in before the next, so nobody starves. They differ in
+ * glibc, where PREFER_WRITER_NP prefers readers and reading again under PREFER_WRITER_NONRECURSIVE_NP may deadlock; here both
+ * may read again. PREFER_READER_NP, glibc's default, is accepted and not kept: a program whose readers wait for other
+ * threads to become readers can deadlock here, if a writer comes between.
+ */
+PLAIT_API int plait_pthread_rwlock_init(plait_pthread_rwlock_t *rwlock, const plait_pthread_rwlockattr_t *attr);
+PLAIT_API int plait_pthread_rwlock_destroy(plait_pthread_rwlock_t *rwlock);
+PLAIT_API int plait_pthread_rwlock_rdlock(plait_pthread_rwlock_t *rwlock);
+PLAIT_API int plait_pthread_rwlock_tryrdlock(plait_pthread_rwlock_t *rwlock);
+PLAIT_API int plait_pthread_rwlock_timedrdlock(plait_pthread_rwlock_t *rwlock, const struct timespec *deadline);
+PLAIT_API int plait_pthread_rwlock_clockrdlock(plait_pthread_rwlock_t *rwlock, clockid_t clock,
+                                               const struct timespec *deadline);
+PLAIT_API int plait_pthread_rwlock_wrlock(plait_pthread_rwlock_t *rwlock);
+PLAIT_API int plait_pthread_rwlock_trywrlock(plait_pthread_rwlock_t *rwlock);
+PLAIT_API int plait_pthread_rwlock_timedwrlock(plait_pthread_rwlock_t *rwlock, const struct timespec *deadline);
+PLAIT_API int plait_pthread_rwlock_clockwrlock(plait_pthread_rwlock_t *rwlock, clockid_t clock,
+                                               const struct timespec *deadline);
+PLAIT_API int plait_pthread_rwlock_unlock(plait_pthread_rwlock_t *rwlock);
+
+PLAIT_API int plait_pthread_rwlockattr_init(plait_pthread_rwlockattr_t *attr);
+PLAIT_API int plait_pthread_rwlockattr_destroy(plait_pthread_rwlockattr_t *attr);
+PLAIT_API int plait_pthread_rwlockattr_setpshared(plait_pthread_rwlockattr_t *attr, int pshared);
+PLAIT_API int plait_pthread_rwlockattr_getpshared(const plait_pthread_rwlockattr_t *attr, int *pshared_out);
+PLAIT_API int plait_pthread_rwlockattr_setkind_np(plait_pthread_rwlockattr_t *attr, int kind);
+PLAIT_API int plait_pthread_rwlockattr_getkind_np(const plait_pthread_rwlockattr_t *attr, int *kind_out);
 
 /* Barrier. wait: PTHREAD_BARRIER_SERIAL_THREAD to one, 0 to the others; EOWNERDEAD where a party of a process-shared one died. */
 PLAIT_API int plait_pthread_barrier_init(plait_pthread_barrier_t *barrier, const plait_pthread_barrierattr_t *attr,

@@ -9,6 +9,8 @@
 #define pthread_mutexattr_t plait_pthread_mutexattr_t
 #define pthread_cond_t plait_pthread_cond_t
 #define pthread_condattr_t plait_pthread_condattr_t
+#define pthread_rwlock_t plait_pthread_rwlock_t
+#define pthread_rwlockattr_t plait_pthread_rwlockattr_t
 #define pthread_barrier_t plait_pthread_barrier_t
 #define pthread_barrierattr_t plait_pthread_barrierattr_t
 #define sem_t plait_pthread_sem_t
@@ -48,6 +50,25 @@
 #define pthread_condattr_setclock plait_pthread_condattr_setclock
 #define pthread_condattr_getclock plait_pthread_condattr_getclock
 
+#define pthread_rwlock_init plait_pthread_rwlock_init
+#define pthread_rwlock_destroy plait_pthread_rwlock_destroy
+#define pthread_rwlock_rdlock plait_pthread_rwlock_rdlock
+#define pthread_rwlock_tryrdlock plait_pthread_rwlock_tryrdlock
+#define pthread_rwlock_timedrdlock plait_pthread_rwlock_timedrdlock
+#define pthread_rwlock_clockrdlock plait_pthread_rwlock_clockrdlock
+#define pthread_rwlock_wrlock plait_pthread_rwlock_wrlock
+#define pthread_rwlock_trywrlock plait_pthread_rwlock_trywrlock
+#define pthread_rwlock_timedwrlock plait_pthread_rwlock_timedwrlock
+#define pthread_rwlock_clockwrlock plait_pthread_rwlock_clockwrlock
+#define pthread_rwlock_unlock plait_pthread_rwlock_unlock
+
+#define pthread_rwlockattr_init plait_pthread_rwlockattr_init
+#define pthread_rwlockattr_destroy plait_pthread_rwlockattr_destroy
+#define pthread_rwlockattr_setpshared plait_pthread_rwlockattr_setpshared
+#define pthread_rwlockattr_getpshared plait_pthread_rwlockattr_getpshared
+#define pthread_rwlockattr_setkind_np plait_pthread_rwlockattr_setkind_np
+#define pthread_rwlockattr_getkind_np plait_pthread_rwlockattr_getkind_np
+
 #define pthread_barrier_init plait_pthread_barrier_init
 #define pthread_barrier_destroy plait_pthread_barrier_destroy
 #define pthread_barrier_wait plait_pthread_barrier_wait
@@ -65,6 +86,12 @@
 #define sem_clockwait plait_pthread_sem_clockwait
 #define sem_post plait_pthread_sem_post
 #define sem_getvalue plait_pthread_sem_getvalue
+
+/* glibc's kinds, for other libcs too. */
+#define PTHREAD_RWLOCK_PREFER_READER_NP PLAIT_PTHREAD_PREFER_READER
+#define PTHREAD_RWLOCK_PREFER_WRITER_NP PLAIT_PTHREAD_PREFER_WRITER
+#define PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP PLAIT_PTHREAD_PREFER_WRITER_NONRECURSIVE
+#define PTHREAD_RWLOCK_DEFAULT_NP PLAIT_PTHREAD_PREFER_READER
 
 /* The older names of glibc. */
 #define pthread_mutex_consistent_np plait_pthread_mutex_consistent
@@ -90,6 +117,10 @@
 #define PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP PLAIT_PTHREAD_MUTEX_INIT(PLAIT_PTHREAD_NORMAL)
 #undef PTHREAD_COND_INITIALIZER
 #define PTHREAD_COND_INITIALIZER PLAIT_PTHREAD_COND_INIT
+#undef PTHREAD_RWLOCK_INITIALIZER
+#define PTHREAD_RWLOCK_INITIALIZER PLAIT_PTHREAD_RWLOCK_INIT
+#undef PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP
+#define PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP PLAIT_PTHREAD_RWLOCK_INIT
 #undef SEM_VALUE_MAX
 #define SEM_VALUE_MAX ((int)PLAIT_SEM_MAX)
 

@@ -85,27 +85,18 @@ int plait_pthread_mutex_destroy(plait_pthread_mutex_t *mutex)
 
 /* ---- Lock and unlock --------------------------------------------------------------------------- */
 
-/* Where POSIX wants nobody to go on: wait for nothing. */
-static int wait_in_vain(plait_time_t deadline)
-{
-    if (deadline <= PLAIT_NOW)
-        return EBUSY;
-    plait_sleep_until(deadline);
-    return ETIMEDOUT;
-}
-
 int plait__pthread_mutex_answer(plait_pthread_mutex_t *mutex, int err, plait_time_t deadline)
 {
     switch (err) {
     case EDEADLK:
-        return is_normal(mutex) ? wait_in_vain(deadline) : err;
+        return is_normal(mutex) ? plait__pthread_wait_in_vain(deadline) : err;
     case EOWNERDEAD:
         if (mutex->kind & PLAIT_PTHREAD_ROBUST)
             return err;
         plait__robust_release(&mutex->rlock.lock);
-        return wait_in_vain(deadline);
+        return plait__pthread_wait_in_vain(deadline);
     case ENOTRECOVERABLE:
-        return mutex->kind & PLAIT_PTHREAD_ROBUST ? err : wait_in_vain(deadline);
+        return mutex->kind & PLAIT_PTHREAD_ROBUST ? err : plait__pthread_wait_in_vain(deadline);
     case EOVERFLOW:
         return EAGAIN;
     case ETIMEDOUT:

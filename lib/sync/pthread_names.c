@@ -35,6 +35,14 @@ int plait__pthread_check_pshared(int pshared)
     return pshared == PTHREAD_PROCESS_PRIVATE || pshared == PTHREAD_PROCESS_SHARED ? 0 : EINVAL;
 }
 
+int plait__pthread_wait_in_vain(plait_time_t deadline)
+{
+    if (deadline <= PLAIT_NOW)
+        return EBUSY;
+    plait_sleep_until(deadline);
+    return ETIMEDOUT;
+}
+
 void plait__pthread_enter(uint32_t *inside)
 {
     add_relaxed(inside, 1);

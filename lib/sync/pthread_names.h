@@ -21,6 +21,9 @@ int plait__pthread_deadline(clockid_t clock, const struct timespec *at, plait_ti
 /* PTHREAD_PROCESS_SHARED or _PRIVATE to our flags; EINVAL: neither. */
 int plait__pthread_check_pshared(int pshared);
 
+/* Where POSIX wants nobody to go on: sleep until the deadline, ETIMEDOUT; with PLAIT_NOW EBUSY. The caller's token is unbound. */
+int plait__pthread_wait_in_vain(plait_time_t deadline);
+
 /*
  * An object that POSIX lets be destroyed while those whose wait has ended are still on their way out counts who is
  * inside. After leave its memory may be gone.
