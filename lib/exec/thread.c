@@ -118,7 +118,7 @@ static void exit_register(void)
 
 static void finished(void)
 {
-    if (sub_acqrel(&unfinished, 1) & EXIT_WAITS)
+    if (sub_release(&unfinished, 1) & EXIT_WAITS) /* no acquire: one end is not before another */
         plait_wake(&unfinished, UINT_MAX, 0);
 }
 
