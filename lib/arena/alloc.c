@@ -30,6 +30,7 @@
 #include "arena/member.h"
 #include "arena/pages.h"
 #include "base/atomic.h"
+#include "base/races.h"
 
 static struct plait__block *block_at(const struct plait__arena_header *h, uint64_t offset)
 {
@@ -343,6 +344,7 @@ static int free_block(struct plait__arena_header *h, uint64_t offset, uint64_t *
 
     if (!plait__block_is_sound(h, offset) || b->state != PLAIT__BLOCK_USED)
         return EINVAL;
+    plait__races_forget(b + 1, plait__class_size(b->class) - sizeof *b);
     h->pending_block = 0;
     compiler_barrier();
     h->pending_place = place ? plait__offset_in(h, place) : 0;

@@ -28,6 +28,7 @@
 #include "arena/open.h"
 #include "base/clock.h"
 #include "base/options.h"
+#include "base/races.h"
 #include "wait/futex.h"
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
@@ -58,7 +59,7 @@ static void lock_registry(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    pthread_once(&once, watch_forks);
+    plait__races_once(&once, watch_forks);
     pthread_mutex_lock(&registry);
 }
 

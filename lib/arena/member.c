@@ -25,6 +25,7 @@
 #include "arena/holds.h"
 #include "arena/start_time.h"
 #include "base/atomic.h"
+#include "base/races.h"
 #include "wait/membership.h"
 #include "wait/robust.h"
 #include "wait/point.h"
@@ -92,7 +93,7 @@ static void make_key(void)
 
 static int prepare_thread(void)
 {
-    pthread_once(&key_once, make_key);
+    plait__races_once(&key_once, make_key);
     if (key_error)
         return ENOMEM;
     if (memberships_epoch != plait__fork_epoch()) { /* a new thread, or a child with its parent's list */

@@ -16,7 +16,9 @@ extern uint32_t *plait__fork_epoch_word;
 
 static inline uint32_t plait__fork_epoch(void)
 {
-    return __atomic_load_n(__atomic_load_n(&plait__fork_epoch_word, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    const uint32_t *word = __atomic_load_n(&plait__fork_epoch_word, __ATOMIC_RELAXED);
+
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
 /* The epoch, made known if it is not: never 0 nor PLAIT__EPOCH_NONE. Async-signal-safe. */

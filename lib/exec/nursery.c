@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/races.h"
 #include "exec/nursery.h"
 
 #include <errno.h>
@@ -238,7 +239,7 @@ int plait__nursery_enter(void)
 {
     int closed, err;
 
-    pthread_once(&fork_once, register_fork_handlers);
+    plait__races_once(&fork_once, register_fork_handlers);
     closed = take_lock();
     err = enter();
     give_lock(closed);
@@ -409,7 +410,7 @@ int plait__child_start(const struct plait__spawn *spawn, struct plait__child *ch
         return err;
     cwd = plait__move_from(open(".", O_PATH | O_DIRECTORY | O_CLOEXEC), 3);
     request.sent = gather(payload, cwd, spawn->carry_fd, fds, &count);
-    pthread_once(&fork_once, register_fork_handlers);
+    plait__races_once(&fork_once, register_fork_handlers);
     closed = take_lock();
     err = ask(&request, fds, count, child_out, &failure);
     give_lock(closed);

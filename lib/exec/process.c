@@ -16,6 +16,7 @@
 
 #include "base/atomic.h"
 #include "base/options.h"
+#include "base/races.h"
 #include "exec/finish.h"
 #include "exec/nursery.h"
 #include "wait/waitable.h"
@@ -138,7 +139,7 @@ int plait_init(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    pthread_once(&once, register_handlers);
+    plait__races_once(&once, register_handlers);
     return plait__nursery_enter();
 }
 
@@ -205,7 +206,7 @@ int plait_process_start(plait_process_t *process)
 
     if (!cas_acqrel(&process->state, &state, STARTING))
         return EBUSY;
-    pthread_once(&once, register_handlers);
+    plait__races_once(&once, register_handlers);
     err = plait__child_start(&process->spawn, &process->child);
     if (err) {
         store_release(&process->state, NEW);

@@ -11,6 +11,7 @@
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
 #include "base/options.h"
+#include "base/races.h"
 #include "exec/signal.h"
 #include "wait/waitable.h"
 
@@ -252,7 +253,7 @@ int plait_signal_new_sized(plait_signal_t **signal_out, const struct plait_signa
     signal->depth = opts.depth;
     signal->set = set;
     signal->size = size;
-    pthread_once(&once, register_handlers);
+    plait__races_once(&once, register_handlers);
     lock();
     if (!objects)
         epoch = plait__fork_epoch_renew();

@@ -15,6 +15,7 @@
 
 #include "base/atomic.h"
 #include "base/options.h"
+#include "base/races.h"
 #include "base/tls.h"
 #include "exec/finish.h"
 #include "wait/point.h"
@@ -118,7 +119,7 @@ static void exit_register(void)
 
 static void finished(void)
 {
-    if (sub_acqrel(&unfinished, 1) & EXIT_WAITS)
+    if (sub_release(&unfinished, 1) & EXIT_WAITS) /* no acquire: one end is not before another */
         plait_wake(&unfinished, UINT_MAX, 0);
 }
 
@@ -218,7 +219,7 @@ int plait_thread_start(plait_thread_t *thread)
     store_relaxed(&thread->pid, (uint32_t)getpid());
     if (!cas_acqrel(&thread->state, &state, STARTING)) /* E4 */
         return EBUSY;
-    pthread_once(&exit_once, exit_register);
+    plait__races_once(&exit_once, exit_register);
     if (!thread->daemon)
         add_relaxed(&unfinished, 1);
     if (pthread_create(&ignored, &thread->attr, run, thread) == 0)

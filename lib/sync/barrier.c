@@ -39,6 +39,7 @@
 #include "arena/holds.h"
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/races.h"
 #include "wait/membership.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
@@ -439,5 +440,6 @@ int plait_barrier_fini(plait_barrier_t *barrier)
         return EBUSY;
     if (shared(barrier))
         plait__holds_end(header_of(barrier), name_of(barrier));
+    plait__races_forget(barrier, sizeof *barrier);
     return 0;
 }

@@ -41,6 +41,7 @@
 #include <limits.h>
 
 #include "base/atomic.h"
+#include "base/races.h"
 #include "sync/cond_shared.h"
 #include "sync/hooked.h"
 #include "sync/lock.h"
@@ -120,9 +121,11 @@ int plait_cond_init(plait_cond_t *cond, unsigned flags)
 
 int plait_cond_fini(plait_cond_t *cond)
 {
-    if (cond->mode & PLAIT_SHARED)
-        return plait__cond_shared_fini(cond);
-    return cond->head ? EBUSY : 0;
+    int err = cond->mode & PLAIT_SHARED ? plait__cond_shared_fini(cond) : cond->head ? EBUSY : 0;
+
+    if (err == 0)
+        plait__races_forget(cond, sizeof *cond);
+    return err;
 }
 
 /*

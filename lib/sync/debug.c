@@ -28,6 +28,7 @@
  *
  * E1: the guard's release releases, its acquire acquires.
  */
+#include "base/races.h"
 #include "sync/debug.h"
 
 #include <errno.h>
@@ -356,7 +357,7 @@ static void clear(void)
 
 static int start(const struct plait__debug_options *new_options)
 {
-    pthread_once(&prepared, prepare);
+    plait__races_once(&prepared, prepare);
     if (prepare_error)
         return ENOMEM;
     guard();

@@ -24,6 +24,7 @@
 #include <limits.h>
 
 #include "base/atomic.h"
+#include "base/races.h"
 #include "wait/membership.h"
 #include "wait/point.h"
 #include "wait/spin.h"
@@ -48,7 +49,7 @@ int plait_event_init(plait_event_t *event, unsigned flags)
 
 int plait_event_fini(plait_event_t *event)
 {
-    (void)event;
+    plait__races_forget(event, sizeof *event);
     return 0;
 }
 

@@ -12,8 +12,15 @@
 /* Bits of plait_hooks. */
 enum {
     PLAIT__HOOK_DEBUG = 1u << 0,
-    PLAIT__HOOK_STATS = 1u << 1
+    PLAIT__HOOK_STATS = 1u << 1,
+    PLAIT__HOOK_VALGRIND = 1u << 2 /* always there in a build for it: for programs that did not take our flags */
 };
+
+#ifdef PLAIT_VALGRIND
+enum { PLAIT__HOOKS_FIRST = PLAIT__HOOK_VALGRIND };
+#else
+enum { PLAIT__HOOKS_FIRST = 0 };
+#endif
 
 /* What an acquired object of that noun means to debug mode. */
 enum {

@@ -47,6 +47,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/races.h"
 #include "sync/held.h"
 #include "sync/hooked.h"
 #include "sync/lock.h"
@@ -57,7 +58,7 @@
 
 enum { FREE, HELD, WANTED, OWED, HANDED };
 
-uint32_t plait_hooks;
+uint32_t plait_hooks = PLAIT__HOOKS_FIRST;
 
 static bool is_held(uint32_t v)
 {
@@ -88,6 +89,7 @@ int plait_lock_fini(plait_lock_t *lock)
     if (plait_lock_is_locked(lock))
         return EBUSY;
     plait__hooked_forget(lock, lock->arena_offset);
+    plait__races_forget(lock, sizeof *lock);
     return 0;
 }
 

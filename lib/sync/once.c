@@ -20,7 +20,9 @@ int plait_once_init(plait_once_t *once, unsigned flags)
 
 int plait_once_fini(plait_once_t *once)
 {
-    return plait_rlock_fini(&once->running);
+    int err = plait_rlock_fini(&once->running);
+
+    return err ? err : plait_event_fini(&once->done);
 }
 
 /* Become the one who may run the function. */

@@ -14,6 +14,7 @@
  * E1: taking a row by an acquiring exchange, giving it back by a releasing store. `high` is raised before a row is used,
  * so a writer that sees a group's bit sees the group's rows.
  */
+#include "base/races.h"
 #include "sync/readers.h"
 
 #include <errno.h>
@@ -195,7 +196,7 @@ int plait__reader_prepare(void)
 
     if (plait__reader_is_ready())
         return 0;
-    pthread_once(&once, prepare_process);
+    plait__races_once(&once, prepare_process);
     if (once_error || pthread_setspecific(at_thread_end, &plait__reader) != 0)
         return ENOMEM;
     epoch = plait__fork_epoch_renew();

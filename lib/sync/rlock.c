@@ -32,6 +32,7 @@
 
 #include "arena/member.h"
 #include "base/atomic.h"
+#include "base/races.h"
 #include "sync/held.h"
 #include "sync/hooked.h"
 #include "sync/lock.h"
@@ -94,6 +95,7 @@ int plait_rlock_fini(plait_rlock_t *rlock)
     if (plait_rlock_is_locked(rlock))
         return EBUSY;
     plait__hooked_forget(rlock, rlock->lock.arena_offset);
+    plait__races_forget(rlock, sizeof *rlock);
     return 0;
 }
 

@@ -44,6 +44,7 @@
  * parent and no owner was closed by a writer that was still waiting, or was through: the child opens it. `owner` is set
  * after the wait for the readers and cleared before the gate is opened, so an owner means that the data may be half changed.
  */
+#include "base/races.h"
 #include "sync/rwlock_gate.h"
 
 #include <errno.h>
@@ -589,5 +590,8 @@ int plait_rwlock_fini(plait_rwlock_t *rw)
 {
     if (plait_rwlock_is_written(rw) || plait_rwlock_readers(rw))
         return EBUSY;
-    return plait__gate_is_shared(rw) ? plait_lock_fini(&rw->writer) : 0;
+    if (plait__gate_is_shared(rw) && plait_lock_fini(&rw->writer) != 0)
+        return EBUSY;
+    plait__races_forget(rw, sizeof *rw);
+    return 0;
 }

@@ -39,6 +39,7 @@
 #include <limits.h>
 
 #include "base/atomic.h"
+#include "base/races.h"
 #include "sync/hooked.h"
 #include "sync/sem_owned.h"
 #include "wait/membership.h"
@@ -67,7 +68,11 @@ int plait_sem_init(plait_sem_t *sem, unsigned value, unsigned flags)
 
 int plait_sem_fini(plait_sem_t *sem)
 {
-    return sem->mode & PLAIT_OWNED ? plait__sem_owned_fini(sem) : 0;
+    int err = sem->mode & PLAIT_OWNED ? plait__sem_owned_fini(sem) : 0;
+
+    if (err == 0)
+        plait__races_forget(sem, sizeof *sem);
+    return err;
 }
 
 unsigned plait_sem_value(const plait_sem_t *sem)

@@ -16,6 +16,7 @@
  * E1: an entry's key and figures are stored with a release, figures first when it is given up, the key first when it is
  * used; a reader acquires the key, the figures, and compares the key once more.
  */
+#include "base/races.h"
 #include "sync/stats.h"
 
 #include <errno.h>
@@ -204,7 +205,7 @@ int plait_stats_watch(void *object, const char *name)
 
     if (!object)
         return EINVAL;
-    pthread_once(&prepared, prepare);
+    plait__races_once(&prepared, prepare);
     arena = plait_arena_of(object);
     lock();
     entry = claim(object);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "base/races.h"
 #include "sync/countdown.h"
 #include "wait/membership.h"
 
@@ -19,7 +20,10 @@ int plait_wait_group_init(plait_wait_group_t *group, unsigned flags)
 
 int plait_wait_group_fini(plait_wait_group_t *group)
 {
-    return plait__countdown_look(&group->state) ? EBUSY : 0;
+    if (plait__countdown_look(&group->state))
+        return EBUSY;
+    plait__races_forget(group, sizeof *group);
+    return 0;
 }
 
 int plait_wait_group_add(plait_wait_group_t *group, unsigned n)

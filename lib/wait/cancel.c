@@ -38,6 +38,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/races.h"
 #include "wait/chain.h"
 #include "wait/membership.h"
 #include "wait/waitable.h"
@@ -96,7 +97,7 @@ int plait_cancel_init(plait_cancel_t *token, unsigned flags)
 
 int plait_cancel_fini(plait_cancel_t *token)
 {
-    (void)token;
+    plait__races_forget(token, sizeof *token);
     return 0;
 }
 

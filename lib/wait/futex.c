@@ -12,6 +12,7 @@
 #include "base/asan.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/races.h"
 #include "wait/point.h"
 
 enum {
@@ -66,8 +67,11 @@ int plait__futex_wake(const uint32_t *word, unsigned count, bool shared)
 {
     int op = OP_WAKE | (shared ? 0 : OP_PRIVATE);
     int saved = errno; /* a signal handler may be waking */
-    long woken = syscall(SYS_futex, word, op, count > INT_MAX ? INT_MAX : (int)count, NULL, NULL, 0);
+    long woken;
 
+    plait__races_address_only(true);
+    woken = syscall(SYS_futex, word, op, count > INT_MAX ? INT_MAX : (int)count, NULL, NULL, 0);
+    plait__races_address_only(false);
     if (woken < 0)
         woken = -errno;
     errno = saved;

@@ -22,7 +22,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/tsan.h"
+#include "base/races.h"
 #include "wait/chain.h"
 #include "wait/futex.h"
 
@@ -70,7 +70,7 @@ static int taken(uint32_t *word)
 {
     uint32_t v = load_acquire(word);
 
-    __tsan_acquire(word);
+    plait__races_after(word);
     while (v & FUTEX_OWNER_DIED)
         if (cas_acqrel(word, &v, v & ~(uint32_t)FUTEX_OWNER_DIED))
             return EOWNERDEAD;
@@ -125,7 +125,7 @@ uint32_t plait__pi_release(uint32_t *word, uint32_t tid)
 {
     uint32_t held = tid;
 
-    __tsan_release(word);
+    plait__races_before(word);
     if (!cas_release(word, &held, 0)) /* E1 */
         while (syscall(SYS_futex, word, OP_UNLOCK_PI, 0, NULL, NULL, 0) != 0 && (errno == EAGAIN || errno == EINTR))
             ;

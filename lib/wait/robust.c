@@ -64,8 +64,8 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/fork_epoch.h"
+#include "base/races.h"
 #include "base/tls.h"
-#include "base/tsan.h"
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
@@ -261,7 +261,7 @@ static inline void link_entry(struct head *head, plait_lock_t *lock)
         *prev_of_entry(first) = &lock->next;
     compiler_barrier();
     head->first = entry_of(lock);
-    __tsan_release(&deaths);
+    plait__races_before(&deaths);
 }
 
 static inline void unlink_entry(struct head *head, plait_lock_t *lock)
@@ -273,7 +273,7 @@ static inline void unlink_entry(struct head *head, plait_lock_t *lock)
         *prev_of_entry(next) = lock->prev;
     compiler_barrier();
     *prev = next;
-    __tsan_release(&deaths);
+    plait__races_before(&deaths);
 }
 
 /* Enter the lock, whose word holds our TID now. */
@@ -390,7 +390,7 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
                 plait__spin_paid(&spin);
             if (!(v & FUTEX_OWNER_DIED))
                 return 0;
-            __tsan_acquire(&deaths);
+            plait__races_after(&deaths);
             return EOWNERDEAD;
         }
         if (!spun && !plait__spin_pause(&spin))
@@ -425,7 +425,7 @@ static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, p
     if (lock->mode & PLAIT_PRIO_INHERIT) {
         err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
         if (err == EOWNERDEAD)
-            __tsan_acquire(&deaths);
+            plait__races_after(&deaths);
         return err;
     }
     err = contend(s, saved, lock, deadline, waiters, &starving);
@@ -677,7 +677,7 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
         return EBUSY;
     saved = announce(s, life);
     if (cas_acqrel(word, &v, s->tid)) {
-        __tsan_acquire(&deaths);
+        plait__races_after(&deaths);
         own(s, life);
         *was_dead_out = v & FUTEX_OWNER_DIED;
         err = 0;
