@@ -40,6 +40,7 @@ PLAIT_BEGIN_DECLS
  *    (sem_init: errno) where they do not.
  *  - PTHREAD_PRIO_PROTECT is not there: ENOTSUP. sem_open is not there: a program that uses it does not compile.
  *  - A robust mutex needs robust lists in the kernel: ENOTSUP where there are none.
+ *  - Clocks other than CLOCK_REALTIME and CLOCK_MONOTONIC: EINVAL, also where nothing would be waited for.
  *  - A deadline on the wall clock is converted to the monotonic clock when the call begins. Setting the clock later does not
  *    move it.
  *  - Interrupting signals are invisible: sem_wait never fails with EINTR.
@@ -115,7 +116,7 @@ typedef struct plait_pthread_sem {
 #define PLAIT_PTHREAD_RWLOCK_INIT { PLAIT_RWLOCK_INIT, 0, { 0, 0, 0 } }
 
 /*
- * Mutex. A normal one that its holder locks again waits for ever (until the deadline); errorcheck: EDEADLK. unlock by who does
+ * Mutex. A normal one that its holder locks again waits for ever (until the deadline); errorcheck: EDEADLK, whatever the deadline. unlock by who does
  * not hold it: EPERM, but for a normal one that is not robust, private and held by another: that is undetected. A robust one whose
  * holder died: EOWNERDEAD, and the caller holds it; ENOTRECOVERABLE once it was unlocked without consistent. A
  * process-shared one that is not robust stays locked when its holder dies. EAGAIN: too many levels, or 1,900 robust
@@ -168,7 +169,7 @@ PLAIT_API int plait_pthread_condattr_getclock(const plait_pthread_condattr_t *at
  * Read-write lock. Who reads may read again, which never waits, and unlocks as often; unlock finds out what the caller has. EPERM: it
  * has nothing of it, though another thread may have. EDEADLK: the caller writes already or, to write, reads; from the
  * try calls EBUSY. EAGAIN: it reads that one 2^32 - 1 times already, or there is no memory to note that it reads. EINVAL:
- * destroyed, or a bad deadline or clock that would have been waited for. A process-shared one whose writer died stays locked;
+ * destroyed, or a bad deadline that would have been waited for. A process-shared one whose writer died stays locked;
  * readers that die are taken out.
  *
  * All kinds are this one lock; setkind_np refuses only other numbers. It does what the two that prefer writers are for: a reader

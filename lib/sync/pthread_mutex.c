@@ -115,7 +115,7 @@ static __attribute__((noinline)) int lock_until(plait_pthread_mutex_t *mutex, pl
     if (has_ended(mutex))
         return EINVAL;
     if (type_of(mutex) == PLAIT_PTHREAD_ERRORCHECK && plait_rlock_depth(&mutex->rlock))
-        return deadline <= PLAIT_NOW ? EBUSY : EDEADLK;
+        return EDEADLK;
     token = plait_cancel_bind(NULL);
     err = is_normal(mutex) ? plait_lock_acquire(&mutex->rlock.lock, deadline)
                            : plait_rlock_acquire(&mutex->rlock, deadline);
@@ -140,14 +140,19 @@ int plait_pthread_mutex_lock(plait_pthread_mutex_t *mutex)
 
 int plait_pthread_mutex_trylock(plait_pthread_mutex_t *mutex)
 {
-    return lock_at_once(mutex) ? 0 : lock_until(mutex, PLAIT_NOW);
+    int err = lock_at_once(mutex) ? 0 : lock_until(mutex, PLAIT_NOW);
+
+    return err == EDEADLK ? EBUSY : err;
 }
 
 int plait_pthread_mutex_clocklock(plait_pthread_mutex_t *mutex, clockid_t clock, const struct timespec *at)
 {
     plait_time_t deadline;
-    int err = plait_pthread_mutex_trylock(mutex);
+    int err = plait__pthread_check_clock(clock);
 
+    if (err)
+        return err;
+    err = lock_at_once(mutex) ? 0 : lock_until(mutex, PLAIT_NOW);
     if (err != EBUSY)
         return err;
     err = plait__pthread_deadline(clock, at, &deadline);

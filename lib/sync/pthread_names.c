@@ -9,12 +9,17 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 
+int plait__pthread_check_clock(clockid_t clock)
+{
+    return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC ? 0 : EINVAL;
+}
+
 int plait__pthread_deadline(clockid_t clock, const struct timespec *at, plait_time_t *deadline_out)
 {
     struct timespec now;
     plait_time_t left, mono;
 
-    if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC)
+    if (plait__pthread_check_clock(clock) != 0)
         return EINVAL;
     if (at->tv_nsec < 0 || at->tv_nsec >= PLAIT__SECOND)
         return EINVAL;

@@ -12,6 +12,9 @@
 #include <plait/cancel.h>
 #include <plait/time.h>
 
+/* EINVAL: a clock other than CLOCK_REALTIME and CLOCK_MONOTONIC. */
+int plait__pthread_check_clock(clockid_t clock);
+
 /*
  * The deadline in our form; one that has passed is PLAIT_NOW. EINVAL: a clock other than the two, or nanoseconds out of
  * range. Never too early: the wall clock is read before the monotonic one.

@@ -60,8 +60,11 @@ static int lock_at_once(plait_pthread_rwlock_t *rw, acquire_fn *acquire)
 static int lock_by_clock(plait_pthread_rwlock_t *rw, acquire_fn *acquire, clockid_t clock, const struct timespec *at)
 {
     plait_time_t deadline;
-    int err = lock_until(rw, acquire, PLAIT_NOW);
+    int err = plait__pthread_check_clock(clock);
 
+    if (err)
+        return err;
+    err = lock_until(rw, acquire, PLAIT_NOW);
     if (err != EBUSY)
         return err;
     err = plait__pthread_deadline(clock, at, &deadline);

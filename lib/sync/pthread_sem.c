@@ -54,6 +54,8 @@ int plait_pthread_sem_clockwait(plait_pthread_sem_t *sem, clockid_t clock, const
     int err;
 
     pthread_testcancel();
+    if (plait__pthread_check_clock(clock) != 0)
+        return answer(EINVAL);
     if (wait_until(sem, PLAIT_NOW) == 0)
         return 0;
     err = plait__pthread_deadline(clock, at, &deadline);

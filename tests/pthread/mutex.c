@@ -83,7 +83,7 @@ static void mutex_recursive_is_free_after_as_many_unlocks(void **state)
 
 static void mutex_errorcheck_tells_errors(void **state)
 {
-    struct timespec soon = in_ms(CLOCK_REALTIME, 10000);
+    struct timespec soon = in_ms(CLOCK_REALTIME, 10000), past = { 1, 0 };
     pthread_mutex_t mutex;
 
     make(&mutex, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_STALLED, PTHREAD_PROCESS_PRIVATE);
@@ -92,6 +92,7 @@ static void mutex_errorcheck_tells_errors(void **state)
     assert_int_equal(pthread_mutex_lock(&mutex), EDEADLK);
     assert_int_equal(pthread_mutex_trylock(&mutex), EBUSY);
     assert_int_equal(pthread_mutex_timedlock(&mutex, &soon), EDEADLK);
+    assert_int_equal(pthread_mutex_timedlock(&mutex, &past), EDEADLK);
     assert_ptr_equal(elsewhere(unlock, &mutex), as_result(EPERM));
     assert_int_equal(pthread_mutex_unlock(&mutex), 0);
     assert_int_equal(pthread_mutex_unlock(&mutex), EPERM);
@@ -131,6 +132,9 @@ static void mutex_deadlines_hold_on_both_clocks(void **state)
         assert_int_equal(pthread_mutex_clocklock(&mutex, CLOCK_REALTIME, &soon), ETIMEDOUT);
         assert_true(has_passed(CLOCK_REALTIME, soon));
         assert_int_equal(pthread_mutex_clocklock(&mutex, CLOCK_PROCESS_CPUTIME_ID, &soon), EINVAL);
+        assert_int_equal(pthread_mutex_unlock(&mutex), 0);
+        assert_int_equal(pthread_mutex_clocklock(&mutex, CLOCK_PROCESS_CPUTIME_ID, &soon), EINVAL);
+        assert_int_equal(pthread_mutex_lock(&mutex), 0);
     }
 #endif
     assert_int_equal(pthread_mutex_unlock(&mutex), 0);

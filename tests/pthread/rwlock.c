@@ -418,6 +418,9 @@ static void rwlock_writer_that_locks_again_is_told(void **state)
     assert_int_equal(pthread_rwlock_rdlock(&rwlock), EDEADLK);
     assert_int_equal(pthread_rwlock_timedwrlock(&rwlock, &later), EDEADLK);
     assert_int_equal(pthread_rwlock_timedrdlock(&rwlock, &later), EDEADLK);
+    later.tv_sec = 1; /* long past */
+    assert_int_equal(pthread_rwlock_timedwrlock(&rwlock, &later), EDEADLK);
+    assert_int_equal(pthread_rwlock_timedrdlock(&rwlock, &later), EDEADLK);
     assert_open_for(&rwlock, false, false);
     assert_int_equal(pthread_rwlock_unlock(&rwlock), 0);
     assert_open_for(&rwlock, true, true);
@@ -445,6 +448,8 @@ static void rwlock_goes_by_the_clock_it_is_told(void **state)
     for (int i = 0; i < 2; i++) {
         struct timespec past = { 1, 0 };
 
+        assert_int_equal(pthread_rwlock_clockrdlock(&rwlock, CLOCK_PROCESS_CPUTIME_ID, &past), EINVAL);
+        assert_int_equal(pthread_rwlock_clockwrlock(&rwlock, CLOCK_PROCESS_CPUTIME_ID, &past), EINVAL);
         assert_int_equal(pthread_rwlock_clockwrlock(&rwlock, clocks[i], &past), 0);
         assert_int_equal(pthread_rwlock_unlock(&rwlock), 0);
         assert_int_equal(pthread_rwlock_clockrdlock(&rwlock, clocks[i], &past), 0);
