@@ -54,12 +54,12 @@ EOF
 expect shared_counter
 
 build first_of.c
-timeout 120 "$work/first_of" >"$work/first_of.out" || fail "first_of: exit code $?"
+timeout 120 $TEST_EMULATOR "$work/first_of" >"$work/first_of.out" || fail "first_of: exit code $?"
 echo '20 soups and 30 steaks carried out, both cooks have gone home' >"$work/first_of.expected"
 expect first_of
 # Addresses, offsets and numbers of threads differ from run to run.
 build deadlock.c
-timeout 120 "$work/deadlock" >"$work/deadlock.raw" || fail "deadlock: exit code $?"
+timeout 120 $TEST_EMULATOR "$work/deadlock" >"$work/deadlock.raw" || fail "deadlock: exit code $?"
 sed -E -e 's/ 0x[0-9a-f]+//g; s/\+0x[0-9a-f]+//g; s/ \([0-9]+\)//' \
     -e 's/is .*, build-id [0-9a-z]+$/is FILE/' "$work/deadlock.raw" >"$work/deadlock.out"
 cat >"$work/deadlock.expected" <<'EOF'

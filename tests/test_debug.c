@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,6 +77,16 @@ static bool says(const char *words)
     return strstr(scene.text, words) != NULL;
 }
 
+/* `before`, the name of this thread, `after`. */
+static bool says_of_us(const char *before, const char *after)
+{
+    char name[16] = "", words[256];
+
+    prctl(PR_GET_NAME, name);
+    snprintf(words, sizeof words, "%s thread \"%s\"%s", before, name, after);
+    return says(words);
+}
+
 /* Take the reports noted since the last time. */
 static unsigned reports(void)
 {
@@ -142,7 +153,7 @@ static void order_report_names_both_orders_and_places(void **state)
     take(&scene.lock[0], &scene.lock[1]);
     take(&scene.lock[1], &scene.lock[0]);
     assert_int_equal(reports(), 1);
-    assert_true(says("plait: lock order: plait_lock_acquire: thread \"test_debug\" ("));
+    assert_true(says_of_us("plait: lock order: plait_lock_acquire:", " ("));
     snprintf(now, sizeof now, "acquires lock %p (scene) in take_both+0x", (void *)&scene.lock[0]);
     assert_true(says(now));
     snprintf(before, sizeof before, "holds    lock %p (scene+0x%zx), acquired in take_both+0x", (void *)&scene.lock[1],
@@ -329,10 +340,10 @@ static void self_deadlock_is_reported_and_refused(void **state)
     assert_int_equal(plait_lock_acquire(&scene.lock[0], PLAIT_FOREVER), EDEADLK);
     assert_int_equal(reports(), 1);
     assert_int_equal(scene.kind, PLAIT_DEBUG_SELF);
-    assert_true(says("plait: self-deadlock: plait_lock_acquire: thread \"test_debug\""));
+    assert_true(says_of_us("plait: self-deadlock: plait_lock_acquire:", ""));
     assert_true(says("would wait for itself: it holds lock"));
     assert_true(says("in self_deadlock_is_reported_and_refused+0x"));
-    assert_true(says("held by thread \"test_debug\""));
+    assert_true(says_of_us("held by", ""));
     plait_lock_release(&scene.lock[0]);
 
     plait_lock_acquire(&scene.shared->lock[0], PLAIT_FOREVER);
@@ -381,7 +392,7 @@ static void stranger_is_reported_and_refused(void **state)
     assert_int_equal(reports(), 1);
     assert_int_equal(scene.kind, PLAIT_DEBUG_STRANGER);
     assert_string_equal(scene.function, "plait_lock_release");
-    assert_true(says("plait: not the holder: plait_lock_release: thread \"test_debug\""));
+    assert_true(says_of_us("plait: not the holder: plait_lock_release:", ""));
     assert_true(says("in release+0x"));
     assert_true(says("acquired in stranger_is_reported_and_refused+0x"));
     assert_true(plait_lock_is_locked(&scene.lock[0]));
@@ -456,9 +467,9 @@ static void try_long_wait(plait_lock_t *lock)
     assert_int_equal((intptr_t)result, 0);
     assert_int_equal(scene.kind, PLAIT_DEBUG_WAIT);
     assert_ptr_equal(scene.object, lock);
-    assert_true(says("plait: long wait: plait_lock_acquire: thread \"test_debug\""));
+    assert_true(says_of_us("plait: long wait: plait_lock_acquire:", ""));
     assert_true(says("in acquire_and_release+0x"));
-    assert_true(says("held by thread \"test_debug\""));
+    assert_true(says_of_us("held by", ""));
     assert_true(says("acquired in try_long_wait"));
     assert_int_equal(reports(), 0);
 }
@@ -694,8 +705,7 @@ static int answer_of_environment(const char *value)
 
     if (pid == 0) {
         setenv("PLAIT_DEBUG", value, 1);
-        execl("/proc/self/exe", "self", "is_on", (char *)NULL);
-        _exit(127);
+        exec_self("is_on", NULL);
     }
     return child_end(pid);
 }
@@ -728,7 +738,7 @@ static void report_goes_to_the_standard_error_output(void **state)
     n = read(ends[0], scene.text, sizeof scene.text - 1);
     close(ends[0]);
     assert_true(n > 0);
-    assert_true(says("plait: not the holder: plait_lock_release: thread \"test_debug\""));
+    assert_true(says_of_us("plait: not the holder: plait_lock_release:", ""));
     assert_int_equal(scene.text[n - 1], '\n');
 }
 

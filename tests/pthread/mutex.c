@@ -186,6 +186,8 @@ static void mutex_robust_tells_of_its_dead_holder(void **state)
 {
     struct timespec soon = in_ms(CLOCK_REALTIME, 10000);
 
+    if (!deaths_are_told())
+        skip();
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         pthread_mutex_t mutex;
 
@@ -215,6 +217,8 @@ static void mutex_robust_tells_of_its_dead_holder(void **state)
 
 static void mutex_robust_is_given_back_only_by_its_holder(void **state)
 {
+    if (!deaths_are_told())
+        skip();
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         pthread_mutex_t mutex;
 
@@ -248,6 +252,8 @@ static void mutex_robust_wakes_who_sleeps_when_its_holder_dies(void **state)
     struct runner sleeper, holder;
     struct pass pass;
 
+    if (!deaths_are_told())
+        skip();
     make(&pass.mutex, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST, PTHREAD_PROCESS_PRIVATE);
     assert_int_equal(sem_init(&pass.held, 0, 0), 0);
     assert_int_equal(sem_init(&pass.die, 0, 0), 0);
@@ -318,6 +324,8 @@ static void mutex_shared_and_robust_outlives_a_killed_process(void **state)
 {
     struct counted *c = shared_memory(sizeof *c);
 
+    if (!IS_PLAIT && !deaths_are_told())
+        skip();
     assert_non_null(c);
     make(&c->mutex, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST, PTHREAD_PROCESS_SHARED);
     assert_int_equal(child_run(die_in_child, c), CHILD_SIGNALLED + SIGKILL);

@@ -27,6 +27,24 @@ void *shared_memory(size_t size);
 bool thread_sleeps(uint32_t tid);
 void stage_pause(void);
 
+#ifdef PLAIT_PTHREAD_H
+enum { IS_PLAIT = 1 };
+#else
+enum { IS_PLAIT = 0 };
+#endif
+
+/*
+ * Does the kernel tell who waits for a robust mutex of its holder's death? Where it does not (qemu-user, filters of system
+ * calls), libc's waiters hang, and plait has them between processes only.
+ */
+static inline bool deaths_are_told(void)
+{
+    size_t length;
+    void *head;
+
+    return syscall(SYS_get_robust_list, 0, &head, &length) == 0;
+}
+
 /* A thread, and the news of it. */
 struct runner {
     pthread_t thread;
