@@ -8,13 +8,16 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <plait.h>
 
 #include "base/asan.h"
 #include "support/child.h"
+#include "support/refuse.h"
 #include "support/stage.h"
+#include "wait/parked.h"
 
 /* Cancellation and the like are about threads, whatever the objects are. */
 #define THREADED(f) STAGE_CASE(f, PRIVATE), STAGE_CASE(f, THREADS)
@@ -207,6 +210,52 @@ static void waits_end_by_pthread_cancel(void **state)
     assert_int_equal(plait_event_set(&p->event), 0);
     assert_int_equal(plait_thread_join(p->thread, NULL, PLAIT_FOREVER), 0);
     assert_int_equal(plait_thread_free(p->thread), 0);
+}
+
+enum { NR_FUTEX_WAITV = 449, NO_SECCOMP = 77 };
+
+static void *wait_bound(void *token)
+{
+    static plait_event_t never;
+
+    plait_cancel_bind(token);
+    plait_event_wait(&never, PLAIT_FOREVER);
+    return token;
+}
+
+/* In a child: 0 if all who were cancelled have left the table of parked waiters. */
+static int cancel_the_parked(void *unused)
+{
+    static const long calls[] = { NR_FUTEX_WAITV };
+    static plait_cancel_t token;
+    bool missing = syscall(NR_FUTEX_WAITV, NULL, 0, 0, NULL, 0) < 0 && errno == ENOSYS;
+
+    if (!missing && refuse_calls(calls, 1, ENOSYS) != 0)
+        return NO_SECCOMP;
+    for (int i = 0; i < 10; i++) {
+        pthread_t thread;
+        void *result;
+
+        if (pthread_create(&thread, NULL, wait_bound, &token) != 0)
+            return 1;
+        if (!EVENTUALLY(plait__parked_anyone()))
+            return 2;
+        if (pthread_cancel(thread) != 0 || pthread_join(thread, &result) != 0 || result != PTHREAD_CANCELED)
+            return 3;
+        if (plait__parked_anyone())
+            return 4;
+    }
+    return 0;
+}
+
+/* Without futex_waitv who waits for several words stands in a table, with nodes on the stack that goes. */
+static void parked_waiter_leaves_the_table_by_pthread_cancel(void **state)
+{
+    int answer = child_run(cancel_the_parked, NULL);
+
+    if (answer == NO_SECCOMP)
+        skip();
+    assert_int_equal(answer, 0);
 }
 
 static void nap(const void *arg, size_t arg_size)
@@ -761,6 +810,7 @@ static void thread_is_named_placed_and_scheduled_by_its_pthread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parked_waiter_leaves_the_table_by_pthread_cancel), /* first: its child has no threads yet */
         THREADED(waits_end_by_pthread_cancel),
         cmocka_unit_test(process_join_ends_by_pthread_cancel),
         THREADED(wait_that_need_not_sleep_is_no_cancellation_point),

@@ -16,7 +16,8 @@
  * private word like any other, so in a fiber it is waited for in the table as well: a waker then walks the table while it
  * walks the table, which takes no lock. Shared words: the kernel compares.
  *
- * The frame stays until plait__unpark has seen that no waker is in it.
+ * The frame stays until plait__unpark has seen that no waker is in it, also when the thread is cancelled in its sleep
+ * (point.c).
  */
 #include "wait/crowd.h"
 
@@ -25,6 +26,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "wait/parked.h"
+#include "wait/point.h"
 
 struct crowd {
     struct plait__parking parking; /* first */
@@ -89,6 +91,22 @@ static int sleep_on_few(const struct few *few, const struct plait_wait_word *wor
     }
 }
 
+static PLAIT__POINT_INNERMOST void cancelled(void *parking)
+{
+    plait__unpark(parking);
+}
+
+static int sleep_parked(struct plait__parking *parking, const struct few *few, const struct plait_wait_word *words,
+                        size_t count, plait_time_t deadline, size_t *index_out)
+{
+    int err;
+
+    pthread_cleanup_push(cancelled, parking);
+    err = sleep_on_few(few, words, count, deadline, index_out);
+    pthread_cleanup_pop(0);
+    return err;
+}
+
 int plait__wait_crowd(const struct plait_wait_word *words, size_t count, size_t kernel_max, plait_time_t deadline,
                       size_t *index_out)
 {
@@ -100,7 +118,7 @@ int plait__wait_crowd(const struct plait_wait_word *words, size_t count, size_t 
     choose(&few, words, count, kernel_max, &self.bell);
     plait__park(&self.parking, words, count);
     if (plait__park_still(&self.parking, words))
-        err = sleep_on_few(&few, words, count, deadline, index_out);
+        err = sleep_parked(&self.parking, &few, words, count, deadline, index_out);
     if (plait__unpark(&self.parking)) {
         *index_out = self.parking.index;
         return 0;

@@ -11,7 +11,7 @@
  * the waiter dies with it. Nobody can tell this from a request before the wake, so each noun's handler does what the
  * noun does at a time-out: who was notified passes it on, who has slept sees to it that somebody is woken.
  *
- * What was `open` is closed by the innermost handler, before any code that may wait again.
+ * What was `open` is closed by the innermost handler but that of crowd.c, before any code that may wait again.
  */
 #include "wait/point.h"
 
@@ -21,11 +21,8 @@
 PLAIT_TLS bool plait__point_is_open;
 
 #if defined __x86_64__ && !defined __GLIBC__
-/*
- * musl makes the interrupted thread jump to the way out, with the stack as it happened to be, which need not be aligned as
- * a call needs it. So the way out begins again, from here, with those handlers that are left.
- */
-static __attribute__((force_align_arg_pointer, noreturn)) void cancelled(void *unused)
+/* The way out begins again, from here, with an aligned stack and those handlers that are left. */
+static PLAIT__POINT_INNERMOST __attribute__((noreturn)) void cancelled(void *unused)
 {
     (void)unused;
     plait__point_is_open = false;

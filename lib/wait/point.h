@@ -25,6 +25,16 @@
 int plait__wait_point(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
                       plait_time_t *slice);
 
+/*
+ * The attribute of a clean-up handler that may be the innermost: musl makes the interrupted thread jump to the way out, with the
+ * stack as it happened to be, which need not be aligned as a call needs it.
+ */
+#if defined __x86_64__ && !defined __GLIBC__
+#define PLAIT__POINT_INNERMOST __attribute__((force_align_arg_pointer))
+#else
+#define PLAIT__POINT_INNERMOST
+#endif
+
 /* For futex.c: may the system call that comes now be cut short? */
 extern PLAIT_TLS bool plait__point_is_open;
 
