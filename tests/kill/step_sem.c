@@ -126,6 +126,128 @@ static void owned_of_a_dead_guard(void)
         abort();
 }
 
+/* ---- Sleepers that give up or are woken; bounds ---- */
+
+static void take_permit_in_vain(void)
+{
+    step_page->out = plait_sem_acquire(&world->sem, 1, plait_after(MOMENT));
+}
+
+static const char *sleeper_beside_gets_permit(bool done)
+{
+    if (plait_sem_value(&world->sem) != 0 || (done && step_page->out != ETIMEDOUT))
+        return "a permit from nowhere";
+    plait_sem_release(&world->sem, 1);
+    if (helper_end_by(PATIENCE))
+        return "the sleeper did not get the permit";
+    return plait_sem_value(&world->sem) == 0 ? checked() : "a permit too many";
+}
+
+/* Each release wakes one at most, and the second one finds no mark of a sleeper: the child has to wake on. */
+static int release_twice(void *unused)
+{
+    pid_t second = sleep_behind_child(sem_helper);
+
+    if (plait_sem_release(&world->sem, 1) || plait_sem_release(&world->sem, 1))
+        return 1;
+    return child_end_by(second, PATIENCE);
+}
+
+static const char *second_gets_permit_too(bool done)
+{
+    if (!others_end_well())
+        return "the second sleeper did not get a permit";
+    return plait_sem_value(&world->sem) <= !done ? checked() : "a permit too many";
+}
+
+static int sem_helper_of_two(void *unused)
+{
+    return plait_sem_acquire(&world->sem, 2, plait_after(PATIENCE));
+}
+
+static void give_two_permits(void)
+{
+    step_page->out = plait_sem_release(&world->sem, 2);
+}
+
+static const char *sleeper_gets_two_permits(bool done)
+{
+    if (plait_sem_value(&world->sem) == 0 && !done)
+        plait_sem_release(&world->sem, 2); /* they had not been given, or the helper has them already */
+    if (helper_end_by(PATIENCE))
+        return "the sleeper did not get its permits";
+    return plait_sem_value(&world->sem) % 2 == 0 ? checked() : "an odd permit";
+}
+
+static void all_of_a_bound(void) { plait_sem_init(&world->sem, 5, PLAIT_SHARED | PLAIT_BOUNDED); }
+static void as_many_as_there_can_be(void) { plait_sem_init(&world->sem, PLAIT_SEM_MAX, PLAIT_SHARED); }
+
+/* Refused, and nothing done: nobody may see a permit more, then or later. */
+static const char *bound_holds(bool done, unsigned bound)
+{
+    if (done && step_page->out != EOVERFLOW)
+        return "it was not refused";
+    if (plait_sem_value(&world->sem) != bound)
+        return "a permit too many or too few";
+    if (plait_sem_release(&world->sem, 1) != EOVERFLOW)
+        return "the next was not refused";
+    if (plait_sem_acquire(&world->sem, bound, PLAIT_NOW) || plait_sem_acquire(&world->sem, 1, PLAIT_NOW) != ETIMEDOUT)
+        return "there are not as many as the bound says";
+    if (plait_sem_release(&world->sem, 1) || plait_sem_value(&world->sem) != 1)
+        return "it does not go on";
+    return checked();
+}
+
+static const char *five_are_the_bound(bool done) { return bound_holds(done, 5); }
+static const char *maximum_is_the_bound(bool done) { return bound_holds(done, PLAIT_SEM_MAX); }
+
+static void owned_by_the_test(void)
+{
+    fresh_owned();
+    have_owned();
+}
+
+static void take_owned_in_vain(void)
+{
+    step_page->out = plait_sem_acquire(&world->owned, 2, plait_after(MOMENT));
+}
+
+static const char *sleeper_beside_gets_owned(bool done)
+{
+    if (plait_sem_value(&world->owned) != 0 || (done && step_page->out != ETIMEDOUT))
+        return "a permit from nowhere";
+    if (plait_sem_release(&world->owned, OWNED))
+        return "the test has its permits no more";
+    return sleeper_gets_owned(done);
+}
+
+static int owned_holder(void *unused)
+{
+    have_owned();
+    await_go();
+    return plait_sem_release(&world->owned, 2) || plait_sem_release(&world->owned, OWNED - 2);
+}
+
+static void owned_to_be_let_go(void)
+{
+    fresh_owned();
+    plait_event_clear(&world->go);
+}
+
+static int release_owned_for_two(void *unused) { return let_holder_go_before(owned_helper); }
+
+static const char *owned_are_passed_on(bool done)
+{
+    return others_end_well() ? all_permits_are_back(done) : "the permits are stuck";
+}
+
+static void take_owned_by_any(void)
+{
+    const struct plait_wait_entry entries[] = { plait_any_event_wait(&world->event), plait_any_sem_acquire(&world->owned, 2) };
+
+    step_page->out = plait_wait_any(entries, 2, NULL, PLAIT_FOREVER);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -144,6 +266,26 @@ static const struct step_op ops[] = {
       .verify = sleeper_gets_owned },
     { .name = "owned sem repair",
       .prepare = owned_of_a_dead_guard, .before = know_myself, .operate = take_owned, .verify = all_permits_are_back },
+    { .name = "sem acquire, in vain, beside a sleeper",
+      .prepare = no_permit, .before = take_part, .operate = take_permit_in_vain, .helper = sem_helper,
+      .verify = sleeper_beside_gets_permit },
+    { .name = "sem acquire, as the one woken, before a sleeper",
+      .prepare = no_permit, .before = take_part, .operate = take_permit, .waker = release_twice,
+      .verify = second_gets_permit_too },
+    { .name = "sem release of two, with a sleeper that wants both",
+      .prepare = no_permit, .operate = give_two_permits, .helper = sem_helper_of_two, .verify = sleeper_gets_two_permits },
+    { .name = "sem release, above the bound",
+      .prepare = all_of_a_bound, .before = take_part, .operate = give_permit, .verify = five_are_the_bound },
+    { .name = "sem release, above what is possible",
+      .prepare = as_many_as_there_can_be, .before = take_part, .operate = give_permit, .verify = maximum_is_the_bound },
+    { .name = "owned sem acquire, in vain, beside a sleeper",
+      .prepare = owned_by_the_test, .before = know_myself, .operate = take_owned_in_vain, .helper = owned_helper,
+      .verify = sleeper_beside_gets_owned },
+    { .name = "owned sem acquire, as the one woken, before a sleeper",
+      .prepare = owned_to_be_let_go, .before = know_myself, .operate = take_owned, .helper = owned_holder,
+      .waker = release_owned_for_two, .verify = owned_are_passed_on },
+    { .name = "owned sem acquire by wait_any",
+      .prepare = fresh_owned, .before = know_myself, .operate = take_owned_by_any, .verify = all_permits_are_back },
 };
 
 const struct step_table step_sem = { ops, sizeof ops / sizeof ops[0] };
