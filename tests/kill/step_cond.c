@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* Killed at every instruction: condition. */
+#include "kill/world.h"
+
+/* ---- Condition ---- */
+
+static void fresh_cond(void)
+{
+    if (plait_cond_init(&world->cond, PLAIT_SHARED))
+        abort();
+}
+
+static void wait_a_moment(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_wait(&world->cond, &world->lock, plait_after(0.001));
+    plait_lock_release(&world->lock);
+}
+
+static const char *cond_is_left(bool done)
+{
+    const char *wrong = lock_goes_on(done);
+
+    if (wrong)
+        return wrong;
+    if (plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return plait_cond_fini(&world->cond) ? "the dead still waits" : checked();
+}
+
+static int cond_helper(void *unused)
+{
+    const char *wrong = take_lock();
+    int err;
+
+    if (wrong)
+        return 1;
+    err = plait_cond_wait(&world->cond, &world->lock, plait_after(PATIENCE));
+    if (err == EOWNERDEAD)
+        err = plait_lock_consistent(&world->lock);
+    return plait_lock_release(&world->lock) ? 2 : err;
+}
+
+static void notify_one(void)
+{
+    step_page->out = plait_cond_notify(&world->cond, 1);
+}
+
+/* The sleeper is moved to the lock, and woken by its release. */
+static void notify_under_lock(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_notify_all(&world->cond);
+    plait_lock_release(&world->lock);
+}
+
+static const char *sleeper_is_notified(bool done)
+{
+    if (!done && plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return helper_end_by(PATIENCE) ? "the sleeper was not notified" : cond_is_left(done);
+}
+
+/* A waiter has died, and somebody else with the guard in hand: chain and counters say nothing. */
+static int die_in_cond_guard(void *unused)
+{
+    if (plait_lock_acquire(&world->cond.guard, PLAIT_NOW) == 0) {
+        world->cond.head = world->cond.tail = 0;
+        world->cond.notified = 17;
+        kill(getpid(), SIGKILL);
+    }
+    return 1;
+}
+
+static void cond_of_a_dead_guard(void)
+{
+    pid_t waiter;
+
+    fresh_cond();
+    waiter = child_start(cond_helper, NULL);
+    if (!await_sleep(waiter))
+        abort();
+    child_kill(waiter);
+    if (child_run(die_in_cond_guard, NULL) != CHILD_SIGNALLED + SIGKILL)
+        abort();
+}
+
+/* ---- All of them ---- */
+
+static const struct step_op ops[] = {
+    { .name = "cond wait, timed out",
+      .prepare = fresh_cond, .before = take_part, .operate = wait_a_moment, .verify = cond_is_left },
+    { .name = "cond notify, with a sleeper",
+      .prepare = fresh_cond, .operate = notify_one, .helper = cond_helper, .verify = sleeper_is_notified },
+    { .name = "cond repair",
+      .prepare = cond_of_a_dead_guard, .before = take_part, .operate = notify_one, .verify = cond_is_left },
+    { .name = "cond notify under the lock, with a sleeper",
+      .prepare = fresh_cond, .before = take_part, .operate = notify_under_lock, .helper = cond_helper,
+      .verify = sleeper_is_notified },
+};
+
+const struct step_table step_cond = { ops, sizeof ops / sizeof ops[0] };

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+/* Killed at every instruction: read-write lock. */
+#include "kill/world.h"
+
+/* ---- Read-write lock ---- */
+
+static void fresh_rwlock(void)
+{
+    world->a = world->b = 0;
+    if (plait_rwlock_init(&world->rwlock, PLAIT_SHARED))
+        abort();
+}
+
+/* A child that acquires it and dies. */
+static int acquire_and_be_killed(void *acquire)
+{
+    if (((int (*)(plait_rwlock_t *, plait_time_t))acquire)(&world->rwlock, PLAIT_FOREVER))
+        return 1;
+    world->a++;
+    raise(SIGKILL);
+    return 2;
+}
+
+static void rwlock_of_a_dead_reader(void)
+{
+    fresh_rwlock();
+    child_run(acquire_and_be_killed, plait_rwlock_acquire_read);
+    world->a = 0;
+}
+
+static void rwlock_of_a_dead_writer(void)
+{
+    fresh_rwlock();
+    child_run(acquire_and_be_killed, plait_rwlock_acquire_write);
+}
+
+static void look_at_both(void)
+{
+    if (world->a != world->b)
+        _exit(7);
+}
+
+static void read_both(void)
+{
+    if (plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+    look_at_both();
+    if (plait_rwlock_release(&world->rwlock))
+        _exit(5);
+}
+
+static void change_both(void)
+{
+    world->a++;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    world->b++;
+}
+
+static void start_writing(void)
+{
+    if (plait_rwlock_acquire_write(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+    change_both();
+}
+
+static void start_reading(void)
+{
+    if (plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER))
+        _exit(4);
+}
+
+static void end_either(void)
+{
+    if (plait_rwlock_release(&world->rwlock))
+        _exit(5);
+}
+
+static void write_both(void)
+{
+    start_writing();
+    end_either();
+}
+
+static void write_then_read(void)
+{
+    if (plait_rwlock_downgrade(&world->rwlock))
+        _exit(6);
+    look_at_both();
+    end_either();
+}
+
+/* As a reader that is told; where nobody is, as it finds it. */
+static void read_or_repair(void)
+{
+    int err = plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER);
+
+    if (err == EOWNERDEAD) {
+        world->b = world->a;
+        if (plait_rwlock_consistent(&world->rwlock))
+            _exit(4);
+        write_then_read();
+    } else {
+        _exit(5);
+    }
+}
+
+/* Acquire, mend, release; `told`: the death of a writer may be told. NULL, or what is wrong. */
+static const char *use_rwlock(int (*acquire)(plait_rwlock_t *, plait_time_t), bool told)
+{
+    switch (acquire(&world->rwlock, plait_after(PATIENCE))) {
+    case 0:
+        if (world->a != world->b)
+            return "the lock was free, the counters differ";
+        break;
+    case EOWNERDEAD:
+        if (!told)
+            return "a death was told that harmed nobody";
+        world->b = world->a;
+        if (plait_rwlock_consistent(&world->rwlock))
+            return "consistent failed";
+        break;
+    case ETIMEDOUT:
+        return "the read-write lock hangs";
+    default:
+        return "acquire failed";
+    }
+    return plait_rwlock_release(&world->rwlock) ? "release failed" : NULL;
+}
+
+static const char *rwlock_goes_on_told(bool told)
+{
+    const char *wrong = use_rwlock(plait_rwlock_acquire_read, told);
+
+    wrong = wrong ? wrong : use_rwlock(plait_rwlock_acquire_write, false);
+    wrong = wrong ? wrong : use_rwlock(plait_rwlock_acquire_read, false);
+    if (!wrong && plait_rwlock_readers(&world->rwlock))
+        wrong = "a reader is left over";
+    return wrong ? wrong : checked();
+}
+
+static const char *rwlock_goes_on(bool done) { return rwlock_goes_on_told(!done); }
+static const char *rwlock_goes_on_silently(bool done) { return rwlock_goes_on_told(false); }
+
+static int reading_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_read, true) ? 1 : 0; }
+static int writing_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_write, true) ? 1 : 0; }
+static int writing_helper_untold(void *unused) { return use_rwlock(plait_rwlock_acquire_write, false) ? 1 : 0; }
+
+static const char *sleeper_gets_rwlock(bool done)
+{
+    return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : rwlock_goes_on_told(false);
+}
+
+/* ---- All of them ---- */
+
+static const struct step_op ops[] = {
+    { .name = "rwlock read acquire + release",
+      .prepare = fresh_rwlock, .before = take_part, .operate = read_both, .verify = rwlock_goes_on_silently },
+    { .name = "rwlock write acquire + release",
+      .prepare = fresh_rwlock, .before = take_part, .operate = write_both, .verify = rwlock_goes_on },
+    { .name = "rwlock write acquire + release, past a dead reader",
+      .prepare = rwlock_of_a_dead_reader, .before = take_part, .operate = write_both, .verify = rwlock_goes_on },
+    { .name = "rwlock read release, with a sleeping writer",
+      .prepare = fresh_rwlock, .before = start_reading, .operate = end_either, .helper = writing_helper_untold,
+      .verify = sleeper_gets_rwlock },
+    { .name = "rwlock write release, with a sleeping reader",
+      .prepare = fresh_rwlock, .before = start_writing, .operate = end_either, .helper = reading_helper,
+      .verify = sleeper_gets_rwlock },
+    { .name = "rwlock write release, with a sleeping writer",
+      .prepare = fresh_rwlock, .before = start_writing, .operate = end_either, .helper = writing_helper,
+      .verify = sleeper_gets_rwlock },
+    { .name = "rwlock downgrade + release",
+      .prepare = fresh_rwlock, .before = start_writing, .operate = write_then_read, .verify = rwlock_goes_on },
+    { .name = "rwlock downgrade + release, with a sleeping reader",
+      .prepare = fresh_rwlock, .before = start_writing, .operate = write_then_read, .helper = reading_helper,
+      .verify = sleeper_gets_rwlock },
+    { .name = "rwlock repair, downgrade, release",
+      .prepare = rwlock_of_a_dead_writer, .before = take_part, .operate = read_or_repair, .verify = rwlock_goes_on },
+};
+
+const struct step_table step_rwlock = { ops, sizeof ops / sizeof ops[0] };
