@@ -2,6 +2,8 @@
 /* Killed at every instruction: condition. */
 #include "kill/world.h"
 
+#include <errno.h>
+
 /* ---- Condition ---- */
 
 static void fresh_cond(void)
@@ -85,6 +87,45 @@ static void cond_of_a_dead_guard(void)
         abort();
 }
 
+/* ---- The one who is notified is killed ---- */
+
+/* What has been notified under the lock says so before it gives the lock back. */
+static void wait_to_be_notified(void)
+{
+    plait_lock_acquire(&world->lock, PLAIT_FOREVER);
+    step_page->out = plait_cond_wait(&world->cond, &world->lock, PLAIT_FOREVER) == 0 ? 1 : 2;
+    plait_lock_release(&world->lock);
+}
+
+/* One notification for two: the child, if it lives, and one who comes after it. */
+static int notify_past_child(void *unused)
+{
+    pid_t second = sleep_behind_child(cond_helper);
+
+    if (second < 0 || plait_cond_notify(&world->cond, 1))
+        return 1;
+    return child_end_by(second, PATIENCE);
+}
+
+/* What the child has used up is gone, and the second needs another; all else passes on to it by itself. */
+static const char *notification_is_used_once(bool done)
+{
+    int err;
+    bool used_up;
+
+    if (done && step_page->out != 1)
+        return "it was not notified";
+    err = plait_lock_acquire(&world->lock, plait_after(PATIENCE));
+    used_up = err == EOWNERDEAD || step_page->out == 1;
+    if (err == EOWNERDEAD)
+        err = plait_lock_consistent(&world->lock);
+    if (err || plait_lock_release(&world->lock))
+        return "the lock is stuck";
+    if (used_up && plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return waker_end_by(2 * PATIENCE) ? "the notification is lost" : cond_is_left(true);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -97,6 +138,9 @@ static const struct step_op ops[] = {
     { .name = "cond notify under the lock, with a sleeper",
       .prepare = fresh_cond, .before = take_part, .operate = notify_under_lock, .helper = cond_helper,
       .verify = sleeper_is_notified },
+    { .name = "cond wait, notified before another",
+      .prepare = fresh_cond, .before = take_part, .operate = wait_to_be_notified, .waker = notify_past_child,
+      .verify = notification_is_used_once },
 };
 
 const struct step_table step_cond = { ops, sizeof ops / sizeof ops[0] };

@@ -2,6 +2,8 @@
 /* Killed at every instruction: queue. */
 #include "kill/world.h"
 
+#include <errno.h>
+
 /* ---- Queue ---- */
 
 static void ring_with_room(void)
@@ -183,6 +185,49 @@ static const char *sleeper_gets_item(bool done)
     return used() == used_before ? checked() : "memory is lost, or freed twice";
 }
 
+/* ---- Close, with sleepers ---- */
+
+static void full_ring(void)
+{
+    fresh_queue(3);
+    put_some(3);
+}
+
+static int told_getter(void *unused)
+{
+    struct item item;
+
+    return plait_queue_get(queue, &item, plait_after(PATIENCE)) == EPIPE ? 0 : 1;
+}
+
+static int told_putter(void *unused)
+{
+    return plait_queue_put(queue, &child_item, plait_after(PATIENCE)) == EPIPE ? 0 : 1;
+}
+
+static void close_it(void) { step_page->out = plait_queue_close(queue); }
+static void close_it_now(void) { step_page->out = plait_queue_close_now(queue); }
+
+/* Closed or not, all who sleep are told once it is; and what was in it comes out, unless that was thrown away. */
+static const char *sleeper_is_told(bool done)
+{
+    if (done && (step_page->out || !plait_queue_is_closed(queue)))
+        return "it is not closed";
+    if (!plait_queue_is_closed(queue) && plait_queue_close(queue))
+        return "it cannot be closed";
+    if (helper_end_by(PATIENCE) != 0)
+        return "the sleeper was not told";
+    while (plait_queue_qsize(queue) > 0) {
+        struct item item;
+
+        if (plait_queue_get(queue, &item, plait_after(PATIENCE)) != 0 || !item_is(&item, next_get++))
+            return "an item is lost, or torn";
+    }
+    next_get = next_put;
+    plait_queue_destroy(queue);
+    return used() == used_before ? checked() : "memory is lost, or freed twice";
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -205,6 +250,14 @@ static const struct step_op ops[] = {
       .prepare = chain_with_room, .before = take_part, .operate = get_item, .verify = item_is_got_or_not },
     { .name = "queue get, unbounded, next segment",
       .prepare = chain_to_be_shortened, .before = take_part, .operate = get_item, .verify = item_is_got_or_not },
+    { .name = "queue close, with a sleeping getter",
+      .prepare = empty_ring, .before = take_part, .operate = close_it, .helper = told_getter, .verify = sleeper_is_told },
+    { .name = "queue close, with a sleeping putter",
+      .prepare = full_ring, .before = take_part, .operate = close_it, .helper = told_putter, .verify = sleeper_is_told },
+    { .name = "queue close_now, with a sleeping getter",
+      .prepare = empty_ring, .before = take_part, .operate = close_it_now, .helper = told_getter, .verify = sleeper_is_told },
+    { .name = "queue close_now, with a sleeping putter",
+      .prepare = full_ring, .before = take_part, .operate = close_it_now, .helper = told_putter, .verify = sleeper_is_told },
 };
 
 const struct step_table step_queue = { ops, sizeof ops / sizeof ops[0] };

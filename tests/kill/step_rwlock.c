@@ -2,6 +2,8 @@
 /* Killed at every instruction: read-write lock. */
 #include "kill/world.h"
 
+#include <errno.h>
+
 /* ---- Read-write lock ---- */
 
 static void fresh_rwlock(void)
@@ -150,6 +152,43 @@ static const char *sleeper_gets_rwlock(bool done)
     return helper_end_by(PATIENCE) ? "the sleeper did not get the lock" : rwlock_goes_on_told(false);
 }
 
+/* ---- Waiting in vain for what the test holds ---- */
+
+static void read_by_the_test(void)
+{
+    fresh_rwlock();
+    plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER);
+}
+
+static void written_by_the_test(void)
+{
+    fresh_rwlock();
+    plait_rwlock_acquire_write(&world->rwlock, PLAIT_FOREVER);
+}
+
+static void write_in_vain(void) { step_page->out = plait_rwlock_acquire_write(&world->rwlock, plait_after(MOMENT)); }
+static void read_in_vain(void) { step_page->out = plait_rwlock_acquire_read(&world->rwlock, plait_after(MOMENT)); }
+
+/* The readers that it kept out are let in. */
+static const char *reading_goes_on(bool done)
+{
+    if (done && step_page->out != ETIMEDOUT)
+        return "it wrote while the test read";
+    if (child_run(reading_helper, NULL))
+        return "readers are kept out for one who is gone";
+    return plait_rwlock_release(&world->rwlock) ? "the test does not read any more" : rwlock_goes_on_told(false);
+}
+
+static const char *writing_goes_on(bool done)
+{
+    if (done && step_page->out != ETIMEDOUT)
+        return "it read while the test wrote";
+    if (!plait_rwlock_is_written(&world->rwlock))
+        return "the test does not write any more";
+    change_both();
+    return plait_rwlock_release(&world->rwlock) ? "release failed" : rwlock_goes_on_told(false);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -175,6 +214,10 @@ static const struct step_op ops[] = {
       .verify = sleeper_gets_rwlock },
     { .name = "rwlock repair, downgrade, release",
       .prepare = rwlock_of_a_dead_writer, .before = take_part, .operate = read_or_repair, .verify = rwlock_goes_on },
+    { .name = "rwlock write acquire, in vain",
+      .prepare = read_by_the_test, .before = take_part, .operate = write_in_vain, .verify = reading_goes_on },
+    { .name = "rwlock read acquire, in vain",
+      .prepare = written_by_the_test, .before = take_part, .operate = read_in_vain, .verify = writing_goes_on },
 };
 
 const struct step_table step_rwlock = { ops, sizeof ops / sizeof ops[0] };
