@@ -126,6 +126,55 @@ static const char *notification_is_used_once(bool done)
     return waker_end_by(2 * PATIENCE) ? "the notification is lost" : cond_is_left(true);
 }
 
+/* ---- Several sleepers; an rlock ---- */
+
+static int two_cond_helpers(void *unused)
+{
+    pid_t pid = child_start(cond_helper, NULL);
+
+    return await_sleep(pid) && cond_helper(NULL) == 0 ? child_end_by(pid, PATIENCE) : 1;
+}
+
+static void notify_all(void) { step_page->out = plait_cond_notify_all(&world->cond); }
+
+static const char *all_are_notified(bool done)
+{
+    if (!done && plait_cond_notify_all(&world->cond))
+        return "notify failed";
+    return helper_end_by(PATIENCE) ? "a sleeper was not notified" : cond_is_left(true);
+}
+
+static void fresh_cond_and_rlock(void)
+{
+    fresh_cond();
+    if (plait_rlock_fini(&world->rlock) || plait_rlock_init(&world->rlock, PLAIT_SHARED))
+        abort();
+}
+
+static void wait_a_moment_at_two_levels(void)
+{
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+    plait_rlock_acquire(&world->rlock, PLAIT_FOREVER);
+    step_page->out = plait_cond_wait(&world->cond, &world->rlock.lock, plait_after(0.001));
+    if (plait_rlock_depth(&world->rlock) != 2)
+        _exit(4);
+    plait_rlock_release(&world->rlock);
+    plait_rlock_release(&world->rlock);
+}
+
+static const char *rlock_and_cond_are_left(bool done)
+{
+    int err = plait_rlock_acquire(&world->rlock, plait_after(PATIENCE));
+
+    if (done && step_page->out != ETIMEDOUT)
+        return "it was notified by nobody";
+    if (err == EOWNERDEAD && !done)
+        err = plait_rlock_consistent(&world->rlock);
+    if (err || plait_rlock_depth(&world->rlock) != 1 || plait_rlock_release(&world->rlock))
+        return "the rlock is stuck";
+    return cond_is_left(true);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -141,6 +190,12 @@ static const struct step_op ops[] = {
     { .name = "cond wait, notified before another",
       .prepare = fresh_cond, .before = take_part, .operate = wait_to_be_notified, .waker = notify_past_child,
       .verify = notification_is_used_once },
+    { .name = "cond notify_all, with two sleepers",
+      .prepare = fresh_cond, .before = take_part, .operate = notify_all, .helper = two_cond_helpers,
+      .verify = all_are_notified },
+    { .name = "cond wait on an rlock at two levels, timed out",
+      .prepare = fresh_cond_and_rlock, .before = take_part, .operate = wait_a_moment_at_two_levels,
+      .verify = rlock_and_cond_are_left },
 };
 
 const struct step_table step_cond = { ops, sizeof ops / sizeof ops[0] };
