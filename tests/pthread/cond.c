@@ -8,7 +8,7 @@ struct box {
     int waiting; /* guarded by mutex */
     int permits; /* guarded by mutex */
     int cleaned; /* guarded by mutex: clean-up handlers that found it locked */
-    pthread_t taker; /* who took a permit last */
+    pthread_t taker; /* guarded by mutex: who took a permit last */
 };
 
 static void make(struct box *box)
@@ -246,6 +246,7 @@ static void cond_cancelled_waiter_consumes_no_signal(void **state)
     for (int round = 0; round < 300; round++) {
         struct runner first, second;
         struct box box;
+        bool taken;
 
         make(&box);
         start(&first, wait_to_be_cancelled, &box);
@@ -261,7 +262,10 @@ static void cond_cancelled_waiter_consumes_no_signal(void **state)
         }
         finish(&first);
         /* Not asked of pthread_join: glibc says "cancelled" also of who was done before its signal came. */
-        if (box.taker == first.thread)
+        pthread_mutex_lock(&box.mutex);
+        taken = box.taker == first.thread;
+        pthread_mutex_unlock(&box.mutex);
+        if (taken)
             give(&box, 1, false);
         assert_null(finish(&second));
         assert_int_equal(box.permits, 0);
