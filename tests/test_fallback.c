@@ -6,6 +6,7 @@
  * ever has one; the cases inside run there.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +185,26 @@ static void lock_of_a_dead_holder_is_told_to_sleepers_within_two_seconds(void **
     assert_true(plait_now() < start + 2 * PLAIT__SECOND);
 }
 
+static void acquire_with_a_request_pending(struct worker *self)
+{
+    struct scene *scene = self->with;
+
+    pthread_cancel(pthread_self());
+    self->result = plait_lock_acquire(&scene->lock, plait_after(0.3)); /* longer than the first slice */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+}
+
+/* To see whether the holder lives files are read, which is a cancellation point otherwise. */
+static void lock_is_no_cancellation_point(void **state)
+{
+    struct stage *stage = *state;
+    struct scene *scene = scene_of(stage);
+
+    assert_int_equal(plait_lock_acquire(&scene->lock, PLAIT_FOREVER), 0);
+    assert_int_equal(worker_result(worker_start(stage, acquire_with_a_request_pending, scene)), ETIMEDOUT);
+    assert_int_equal(plait_lock_release(&scene->lock), 0);
+}
+
 static void lock_sleepers_killed_leave_nothing_behind(void **state)
 {
     struct stage *stage = *state;
@@ -289,6 +310,7 @@ static int run_inside(const char *name)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_do_not_work_here),
         SHARED(lock_excludes),
+        SHARED(lock_is_no_cancellation_point),
         SHARED(lock_of_a_dead_holder_is_told_to_a_try),
         SHARED(lock_of_a_dead_holder_is_told_to_sleepers_within_two_seconds),
         PROCESSES(lock_sleepers_killed_leave_nothing_behind),

@@ -32,6 +32,7 @@
 #include "arena/door.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "wait/point.h"
 
 #define DEFAULT_LIMIT ((size_t)1 << 30)
 enum {
@@ -89,6 +90,21 @@ static int system_error(void)
     return errno == EDQUOT || errno == EFBIG ? ENOSPC : errno;
 }
 
+/* fallocate is a cancellation point of libc, and here locks are held. */
+static int allocate(int fd, int mode, uint64_t offset, uint64_t size)
+{
+    int closed = plait__point_close();
+    int failed = fallocate(fd, mode, (off_t)offset, (off_t)size);
+
+    plait__point_restore(closed);
+    return failed;
+}
+
+void plait__open_punch(int fd, uint64_t offset, uint64_t size)
+{
+    allocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size);
+}
+
 /*
  * In steps: a signal interrupts fallocate, which then undoes what it did, so a large piece would never get done in a
  * program with a timer that ticks.
@@ -100,13 +116,13 @@ int plait__open_reserve(int fd, uint64_t offset, uint64_t size)
     while (done < size) {
         uint64_t step = size - done < RESERVE_AT_ONCE ? size - done : RESERVE_AT_ONCE;
 
-        if (fallocate(fd, 0, (off_t)(offset + done), (off_t)step) == 0) {
+        if (allocate(fd, 0, offset + done, step) == 0) {
             done += step;
         } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
             return 0;
         } else if (errno != EINTR) {
             if (done) /* what we cannot use is of use to others */
-                fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)done);
+                plait__open_punch(fd, offset, done);
             return ENOSPC;
         }
     }

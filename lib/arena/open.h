@@ -20,6 +20,9 @@ int plait__arena_file_name(const char *name, char **file_out);
 /* Have the system set memory aside for that part of the file. ENOSPC. */
 int plait__open_reserve(int fd, uint64_t offset, uint64_t size);
 
+/* Give that part of the file back to the system; it reads as zeros. */
+void plait__open_punch(int fd, uint64_t offset, uint64_t size);
+
 /* Is the descriptor still that of our file? A program that closes all it does not know may have put another there. */
 bool plait__open_is_ours(const struct plait_arena *arena);
 

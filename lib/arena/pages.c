@@ -70,7 +70,7 @@ void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset, stru
         !inner_pages(offset, plait__class_size(b->class), &start, &length) || !plait__open_is_ours(arena))
         return;
     b->state = PLAIT__BLOCK_FREE_HOLE;
-    fallocate(arena->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, (off_t)length);
+    plait__open_punch(arena->fd, start, length);
 }
 
 int plait__pages_take_again(struct plait__arena_header *h, uint64_t offset, const struct plait__block *b)

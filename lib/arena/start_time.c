@@ -20,6 +20,7 @@
 #include "arena/layout.h"
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
+#include "wait/point.h"
 
 /* What /proc says. `is_known`: whether it lives can be told; `start_time` 0: no such thread, or not known. */
 struct life {
@@ -49,7 +50,7 @@ static struct life parse(const char *text)
     return life;
 }
 
-static struct life life_of(uint32_t tid)
+static struct life read_life(uint32_t tid)
 {
     struct life life = { 0 };
     char path[64], text[1024];
@@ -74,6 +75,16 @@ static struct life life_of(uint32_t tid)
     }
     text[n] = 0;
     return parse(text);
+}
+
+/* Files are read, but this is on the way of lock, which is no cancellation point. */
+static struct life life_of(uint32_t tid)
+{
+    int closed = plait__point_close();
+    struct life life = read_life(tid);
+
+    plait__point_restore(closed);
+    return life;
 }
 
 uint64_t plait__start_time(uint32_t tid)
