@@ -217,7 +217,7 @@ static int sleep_until_notified(struct waiter *self, plait_time_t deadline)
     int err;
 
     plait__spin_until_changed(PLAIT__SPIN_TURN, &self->word, WAITING, deadline);
-    if (!cas_acquire(&self->word, &waiting, ASLEEP)) /* E1 */
+    if (!cas_acquire(&self->word, &waiting, ASLEEP)) /* marked: its guard is taken next, which acquires (E1) */
         return 0;
     pthread_cleanup_push(cancelled, self);
     do
