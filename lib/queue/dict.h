@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* A dict's memory: what all its users share, in an arena or in the heap; and the steps that find and change it (dict_table.c). */
+#ifndef PLAIT_QUEUE_DICT_H
+#define PLAIT_QUEUE_DICT_H
+
+#include <plait/dict.h>
+#include <plait/rwlock.h>
+
+#include "arena/arena.h"
+#include "queue/memory.h"
+
+enum {
+    PLAIT__DICT_FIRST = 8,     /* buckets that there always are */
+    PLAIT__DICT_SEGMENTS = 28, /* more of them: segment i has 8 * 2^i, numbered from 8 * 2^i on */
+    PLAIT__DICT_BUCKETS_LOG = 31
+};
+
+/* Places are numbers: offsets in the arena, or addresses (then the base is 0). 0 is none. All guarded by lock but for the constants. */
+struct plait__dict_body {
+    uint32_t magic; /* const, stored last; 0 once destroyed */
+    uint32_t flags; /* const: PLAIT_SHARED or 0 */
+    uint64_t seed;  /* const: of the hashes */
+    uint64_t spare[2];
+    plait_rwlock_t lock;
+
+    uint64_t count;    /* keys in it */
+    uint64_t versions; /* the version that was given last */
+    uint32_t buckets;  /* in use, from 0 on */
+    uint32_t clearing; /* 1: all keys are to go */
+
+    /* The change in hand: see dict_table.c. */
+    uint64_t fresh; /* entry that is to be linked */
+    uint64_t gone;  /* entry that is to be unlinked and freed */
+    uint64_t after; /* what the count is once that has happened */
+
+    uint64_t segments[PLAIT__DICT_SEGMENTS]; /* places; 0: not made */
+    uint64_t first[PLAIT__DICT_FIRST];       /* buckets: places of the first entries of their chains */
+};
+
+#define PLAIT__DICT_MAGIC 0x44696374u
+
+/* A key and its value, const but for `next`. The value begins at a multiple of 8. */
+struct plait__dict_entry {
+    uint64_t next; /* guarded by lock: the chain goes on there */
+    uint32_t hash;
+    uint32_t key_size;
+    uint64_t value_size;
+    uint64_t version;
+    uint64_t number; /* the first version that this key had */
+    char bytes[];
+};
+
+/* A handle. */
+struct plait_dict {
+    struct plait__dict_body *body;    /* const */
+    struct plait__arena_header *base; /* const: NULL: private */
+    plait_arena_t *arena;             /* const: a handle of our own, NULL: private */
+    uint64_t skew;                    /* const: from a place to its memory */
+    uint64_t most;                    /* const: no chain is longer */
+    uint64_t safe;                    /* atomic: the arena's memory was seen to reach so far, at least */
+};
+
+/* What is looked for. */
+struct plait__dict_key {
+    const void *bytes;
+    uint32_t size, hash;
+};
+
+/* Where it is: `link` holds its place; or, without an entry, where it would have to be linked. */
+struct plait__dict_found {
+    struct plait__dict_entry *entry;
+    uint64_t *link;
+};
+
+/* The way through all entries; zero at first. */
+struct plait__dict_walk {
+    uint64_t place, seen;
+    uint32_t bucket; /* the next one */
+};
+
+static inline void *plait__dict_memory(const struct plait_dict *d, uint64_t place)
+{
+    return (void *)((uintptr_t)d->base + (uintptr_t)(place + d->skew));
+}
+
+static inline const void *plait__dict_value(const struct plait__dict_entry *e)
+{
+    return e->bytes + ((uint64_t)e->key_size + 7) / 8 * 8;
+}
+
+uint32_t plait__dict_hash(const struct plait_dict *d, const void *key, size_t size);
+
+/* With the lock held, for reading or writing. 0; EBADMSG: damaged. next: at the end, *entry_out is NULL. */
+int plait__dict_find(struct plait_dict *d, const struct plait__dict_key *key, struct plait__dict_found *found_out);
+int plait__dict_next(struct plait_dict *d, struct plait__dict_walk *walk, struct plait__dict_entry **entry_out);
+
+/*
+ * With the lock held for writing. set: a new entry at what was found, in the place of the entry there if there is one; ENOMEM, ENOSPC. remove:
+ * there is one. clear: EBADMSG: damaged, and some of it is still there.
+ */
+int plait__dict_set(struct plait_dict *d, const struct plait__dict_key *key, const struct plait__dict_found *found,
+                    const void *value, size_t value_size, uint64_t *version_out);
+void plait__dict_remove(struct plait_dict *d, const struct plait__dict_found *found);
+int plait__dict_clear(struct plait_dict *d);
+
+/* The holder of the lock has died: finish or undo what it did. May itself be killed and repeated. EBADMSG: damaged. */
+int plait__dict_repair(void *dict);
+
+/* Are the places in the body such that they can be followed? */
+bool plait__dict_is_founded(const struct plait_dict *d);
+
+/*
+ * Take the lock, and give it back: as plait__guard_read and plait__guard_write. always: whatever the caller's cancel token says.
+ */
+int plait__dict_lock_read(struct plait_dict *d);
+int plait__dict_lock_write(struct plait_dict *d);
+int plait__dict_lock_always(struct plait_dict *d, int (*lock)(struct plait_dict *d));
+void plait__dict_unlock(struct plait_dict *d);
+
+#endif
