@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* What a call wants of a queue, and how far it has come: handed to its attempts, one after each sleep. */
+#ifndef PLAIT_QUEUE_ORDER_H
+#define PLAIT_QUEUE_ORDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <plait/time.h>
+
+#include "queue/side.h"
+#include "wait/waitable.h"
+
+struct plait__hand;
+
+struct plait__order {
+    void *items;           /* put: only read */
+    int64_t priority;      /* of what is put */
+    int64_t *priority_out; /* of what was got; NULL: not wanted */
+    struct plait_ticket *ticket_out; /* the same; of a joinable queue */
+    bool far;              /* a deque: put_front, get_back */
+    size_t min, max, done; /* batches; messages: message.c */
+    struct plait__hand *hand; /* messages: what is put */
+};
+
+/* One attempt, with the side's lock waited for until the deadline: 0 done, EAGAIN not now, EPIPE closed, or an error. */
+typedef int plait__attempt_fn(struct plait_queue *q, struct plait__order *order,
+                              plait_time_t deadline);
+
+/*
+ * The attempts at a message; `items` is a struct plait_message. Borrow: `max` bytes at most, and `done` receives the size of one
+ * that is too large.
+ */
+plait__attempt_fn plait__queue_attempt_commit, plait__queue_attempt_borrow;
+
+/* The rest of a call whose first attempt answered EAGAIN: wait at that end, and try again. */
+int plait__queue_wait_and_try(struct plait_queue *q, plait__attempt_fn *attempt,
+                              enum plait__queue_end end, struct plait__order *order,
+                              plait_time_t deadline);
+
+/* For entries of plait_wait_any whose buffer is what `items` is to the attempt. */
+int plait__queue_attempt_among(struct plait__waiting *waiting, plait__attempt_fn *attempt,
+                               enum plait__queue_end end);
+bool plait__queue_enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out);
+bool plait__queue_enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out);
+void plait__queue_delist_put(struct plait__waiting *waiting);
+void plait__queue_delist_get(struct plait__waiting *waiting);
+
+/* What a call answers that cannot be served at once, and does not want to wait. */
+int plait__queue_not_waiting(void);
+
+/* A put that found no room, with the put side's lock held: what the overflow rule makes of it. EAGAIN: wait. */
+int plait__queue_overflow(struct plait_queue *q, struct plait__order *order);
+
+#endif
