@@ -7,12 +7,14 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <vector>
 #include <unistd.h>
 
 #include "bench.h"
 #include "flow.h"
 #include "peers.h"
 #include "reading.h"
+#include "spread.h"
 
 namespace bi = boost::interprocess;
 
@@ -35,6 +37,34 @@ BENCH_INLINE uint64_t get(void *q)
 }
 
 void member(unsigned index, void *flow) { bench_flow_member(index, flow, put, get); }
+
+// A queue for each subscriber.
+struct spread {
+    std::vector<bi::message_queue *> queues;
+};
+
+void spread_put(void *way, const char *item, unsigned size)
+{
+    for (bi::message_queue *q : static_cast<spread *>(way)->queues)
+        q->send(item, size, 0);
+}
+
+void *spread_enter(void *way, unsigned index) { return static_cast<spread *>(way)->queues[index]; }
+
+void spread_get(void *q, char *item, unsigned size)
+{
+    bi::message_queue::size_type got;
+    unsigned priority;
+
+    static_cast<bi::message_queue *>(q)->receive(item, size, got, priority);
+}
+
+void spread_leave(void *) {}
+
+void spread_member(unsigned index, void *s)
+{
+    bench_spread_member(index, s, spread_put, spread_enter, spread_get, spread_leave);
+}
 
 struct shop {
     bi::managed_shared_memory *memory;
@@ -96,6 +126,48 @@ double boost_message_queue(const bench_load *load)
     }
     bi::message_queue::remove(name.c_str());
     return seconds;
+}
+
+double boost_spread(const bench_load *load)
+{
+    spread s;
+    double seconds;
+
+    for (unsigned i = 0; i < load->width; i++) {
+        std::string name = own_name() + "-" + std::to_string(i);
+
+        bi::message_queue::remove(name.c_str());
+        s.queues.push_back(new bi::message_queue(bi::create_only, name.c_str(), BENCH_SPREAD_ROOM, load->size));
+        bi::message_queue::remove(name.c_str()); // who has it mapped keeps it
+    }
+    seconds = bench_spread_run(load, &s, spread_member, bench_processes);
+    for (bi::message_queue *q : s.queues)
+        delete q;
+    return seconds;
+}
+
+double boost_message_pairs(const bench_load *load)
+{
+    std::string name = own_name();
+    std::vector<char> bytes(load->size);
+    double seconds;
+
+    bi::message_queue::remove(name.c_str());
+    {
+        bi::message_queue q(bi::create_only, name.c_str(), 16, load->size);
+
+        seconds = bench_now();
+        for (uint64_t i = 0; i < load->ops; i++) {
+            bi::message_queue::size_type got;
+            unsigned priority;
+
+            q.send(bytes.data(), bytes.size(), 0);
+            q.receive(bytes.data(), bytes.size(), got, priority);
+        }
+        seconds = bench_now() - seconds;
+    }
+    bi::message_queue::remove(name.c_str());
+    return seconds / static_cast<double>(load->ops);
 }
 
 double boost_managed_memory(const bench_load *load)

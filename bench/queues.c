@@ -25,34 +25,44 @@ BENCH_INLINE uint64_t ours_get(void *queue)
     return item;
 }
 
+/* And say that it is done. */
+BENCH_INLINE uint64_t ours_get_and_finish(void *queue)
+{
+    uint64_t item = ours_get(queue);
+
+    if (plait_queue_task_done(queue, NULL) != 0)
+        bench_die("plait_queue_task_done");
+    return item;
+}
+
 static void ours_member(unsigned index, void *flow) { bench_flow_member(index, flow, ours_put, ours_get); }
 
-static double ours(const struct bench_load *load)
+static void ours_joinable_member(unsigned index, void *flow)
 {
-    plait_queue_t *queue;
-    double seconds;
-
-    if (plait_queue_new(&queue, &(struct plait_queue_opts){ .item_size = 8, .maxsize = load->size }) != 0)
-        bench_die("plait_queue_new");
-    seconds = bench_flow_run(load, queue, ours_member, bench_threads);
-    plait_queue_free(queue);
-    return seconds;
+    bench_flow_member(index, flow, ours_put, ours_get_and_finish);
 }
 
-static double ours_shared(const struct bench_load *load)
+static double through_ours(const struct bench_load *load, bool shared, bool joinable)
 {
-    plait_arena_t *arena;
+    struct plait_queue_opts opts = { .item_size = 8, .maxsize = load->size, .joinable = joinable };
     plait_queue_t *queue;
     double seconds;
 
-    if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 64 << 20 }) != 0 ||
-        plait_queue_new(&queue, &(struct plait_queue_opts){ .item_size = 8, .maxsize = load->size, .arena = arena }))
+    if (shared && plait_arena_new(&opts.arena, &(struct plait_arena_opts){ .limit = 64 << 20 }) != 0)
+        bench_die("plait_arena_new");
+    if (plait_queue_new(&queue, &opts) != 0)
         bench_die("plait_queue_new");
-    seconds = bench_flow_run(load, queue, ours_member, bench_processes);
+    seconds = bench_flow_run(load, queue, joinable ? ours_joinable_member : ours_member,
+                             shared ? bench_processes : bench_threads);
     plait_queue_destroy(queue);
-    plait_arena_free(arena);
+    plait_arena_free(opts.arena);
     return seconds;
 }
+
+static double ours(const struct bench_load *load) { return through_ours(load, false, false); }
+static double ours_shared(const struct bench_load *load) { return through_ours(load, true, false); }
+static double ours_joinable(const struct bench_load *load) { return through_ours(load, false, true); }
+static double ours_shared_joinable(const struct bench_load *load) { return through_ours(load, true, true); }
 
 /* ---- The system's ---- */
 
@@ -127,6 +137,8 @@ static double through_mq(const struct bench_load *load)
 /* ---- Python ---- */
 
 static double python_queue(const struct bench_load *load) { return bench_python("queue", load, 20000); }
+static double python_joinable(const struct bench_load *load) { return bench_python("joinable_queue", load, 20000); }
+static double python_of_threads(const struct bench_load *load) { return bench_python("queue_of_threads", load, 20000); }
 
 /* ---- The table ---- */
 
@@ -147,6 +159,17 @@ enum { CAPACITY = 1024 };
       { { "plait", ours_shared }, { "boost_message_queue", boost_message_queue }, { "posix_mq", through_mq },      \
         { "pipe", through_pipe }, { "python_mp_queue", python_queue } }, 0 }
 
+/* With each item declared done; others of this kind there are only in Python. */
+#define JOINABLE(name, each)                                                                                       \
+    { name, BENCH_PER_SECOND, { .width = each, .size = CAPACITY },                                                 \
+      { { "plait", ours_joinable }, { "plait_not_joinable", ours }, { "gasyncqueue_not_joinable", glib_queue },    \
+        { "python_queue", python_of_threads } }, 0 }
+
+#define SHARED_JOINABLE(name, each)                                                                                \
+    { name, BENCH_PER_SECOND, { .width = each, .size = CAPACITY },                                                 \
+      { { "plait", ours_shared_joinable }, { "plait_not_joinable", ours_shared },                                  \
+        { "boost_message_queue_not_joinable", boost_message_queue }, { "python_joinable_queue", python_joinable } }, 0 }
+
 const struct bench_metric bench_queues[] = {
     { "noise.queue", BENCH_PER_SECOND, { .width = 1, .size = CAPACITY },
       { { "plait", ours }, { "noise", ours } }, 0 },
@@ -158,5 +181,9 @@ const struct bench_metric bench_queues[] = {
     UNBOUNDED("queue.unbounded.4+4", 4),
     SHARED("queue.shared.1+1", 1),
     SHARED("queue.shared.2+2", 2),
+    JOINABLE("queue.joinable.1+1", 1),
+    JOINABLE("queue.joinable.2+2", 2),
+    SHARED_JOINABLE("queue.joinable.shared.1+1", 1),
+    SHARED_JOINABLE("queue.joinable.shared.2+2", 2),
     { 0 },
 };
