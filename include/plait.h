@@ -24,11 +24,19 @@
 #include <plait/debug.h>
 #include <plait/stats.h>
 #include <plait/queue.h>
+#include <plait/pipe.h>
+#include <plait/dict.h>
+#include <plait/list.h>
+#include <plait/latest.h>
+#include <plait/broadcast.h>
+#include <plait/array.h>
+#include <plait/value.h>
 #include <plait/init.h>
 #include <plait/thread.h>
 #include <plait/signal.h>
 #include <plait/process.h>
 #include <plait/future.h>
 #include <plait/pool.h>
+#include <plait/watch.h>
 
 #endif

@@ -138,9 +138,13 @@ static void arena_made_and_dropped_leaves_nothing_open_or_mapped(void **state)
     size_t limit = (size_t)1 << (is_emulated() ? 24 : 40); /* qemu-user keeps a record of every page, for good */
     int before = count_descriptors();
     void *first = NULL;
+    plait_arena_t *a;
 
+    /* Two hundred of them are more than the addresses that there are, but for valgrind, which leaves less. */
+    while (plait_arena_new(&a, &(struct plait_arena_opts){ .limit = limit }) == ENOMEM && limit > (size_t)1 << 30)
+        limit /= 2;
+    assert_int_equal(plait_arena_free(a), 0);
     for (int i = 0; i < 200; i++) {
-        plait_arena_t *a;
         void *memory;
 
         assert_int_equal(plait_arena_new(&a, &(struct plait_arena_opts){ .limit = limit }), 0);

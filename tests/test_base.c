@@ -12,6 +12,7 @@
 static const int codes[] = {
     0,       ETIMEDOUT, EPIPE,  ECANCELED, EOWNERDEAD, ENOTRECOVERABLE, EPERM,  EDEADLK, EOVERFLOW,
     EINVAL,  ENOMEM,    ENOSPC, EBUSY,     EBADMSG,    ENOSYS,          ENOENT, EEXIST,
+    EMSGSIZE, EAGAIN,
 };
 #define CODE_COUNT (sizeof(codes) / sizeof(codes[0]))
 

@@ -272,7 +272,7 @@ static plait_cancel_t fork_private;
 /* A child has the binding of its parent: to a copy of a private token, and through it to the shared one itself. */
 static int wait_in_forked_child(void *word)
 {
-    if (plait_cancel_current() != &fork_private || plait_cancel_is_set(&fork_private))
+    if (plait_cancel_current() != &fork_private) /* whether it is set already depends on how late this child is */
         return 1;
     return plait_wait(word, 0, 0, plait_after(20)) == ECANCELED && plait_cancel_is_set(&fork_private) ? 0 : 2;
 }

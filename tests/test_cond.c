@@ -349,10 +349,10 @@ static void cond_wait_for_has_one_deadline(void **state)
     struct scene *scene = scene_of(stage);
     struct worker *w;
 
-    scene->deadline = plait_after(0.1);
+    scene->deadline = plait_after(1);
     w = worker_start(stage, wait_until_ready, scene);
     for (plait_time_t end = plait_after(10); plait_now() < scene->deadline && plait_now() < end; stage_pause())
-        plait_cond_notify(&scene->cond, 1); /* each of them would start a new 0.1 s otherwise */
+        plait_cond_notify(&scene->cond, 1); /* each of them would start a new second otherwise */
     assert_int_equal(worker_result(w), ETIMEDOUT);
     assert_true(plait_now() < scene->deadline + 5 * PLAIT__SECOND);
     assert_true(scene->asked > 2);

@@ -11,15 +11,7 @@
 #include "base/clock.h"
 #include "support/cmocka.h"
 #include "support/stage.h"
-
-#if defined __has_include
-#if __has_include(<valgrind/valgrind.h>)
-#include <valgrind/valgrind.h>
-#endif
-#endif
-#ifndef RUNNING_ON_VALGRIND
-#define RUNNING_ON_VALGRIND 0
-#endif
+#include "support/watched.h"
 
 enum { CROWD = 60, FREED = 2000, MIXERS = 6 };
 
@@ -79,14 +71,6 @@ static uint32_t arrived(struct scene *scene)
         plait_lock_release(&scene->lock);
     }
     return count;
-}
-
-/* Tools that run inside the program sleep as they like. */
-static bool is_watched(void)
-{
-    const char *instrumented = getenv("PLAIT_INSTRUMENTED");
-
-    return RUNNING_ON_VALGRIND || (instrumented && strcmp(instrumented, "yes") == 0);
 }
 
 /*

@@ -717,6 +717,10 @@ static void locks_of_both_kinds_tell_of_their_dead_holder(void **state)
     pthread_mutexattr_t attr;
     struct worker *w;
 
+    if (is_emulated()) { /* libc's own robust mutexes hang after a death where the system has no robust lists */
+        print_message("skipped under an emulator\n");
+        skip();
+    }
     assert_non_null(both);
     assert_int_equal(pthread_mutexattr_init(&attr), 0);
     assert_int_equal(pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED), 0);

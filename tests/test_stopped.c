@@ -267,7 +267,7 @@ static void stopped_process_is_robbed_of_nothing(void **state)
         pids[i] = child_start(hold_on, (void *)(uintptr_t)&kinds[i]);
     for (int i = 0; i < KINDS; i++) {
         print_message("%s\n", kinds[i].name);
-        assert_true(EVENTUALLY(kinds[i].is_held()));
+        assert_true(EVENTUALLY(kinds[i].is_held() && child_state(pids[i]) == 'S')); /* and does nothing more */
         stop(pids[i]);
     }
     assert_int_equal(plait_cond_notify(&world->cond, 1), 0);

@@ -510,6 +510,100 @@ static void fibers_of_one_thread_are_strangers_to_its_rlocks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* The same with read-write locks: a hold is the fiber's; who waits, also among others, lets the holder run. */
+struct rwowners {
+    plait_rwlock_t rwlock;
+    plait_event_t never;
+    uint32_t step; /* how far they are */
+    bool writes;
+    int again, released_by_other, downgraded_by_other, tried_by_other;
+};
+
+static void hold_rwlock_among_fibers(struct toy_fiber *self)
+{
+    struct rwowners *o = self->with;
+
+    self->result = (o->writes ? plait_rwlock_acquire_write : plait_rwlock_acquire_read)(&o->rwlock, PLAIT_FOREVER);
+    o->step = 1;
+    while (o->step < 3)
+        toy_yield(self);
+    for (int i = 0; i < 5; i++) /* those who wait are parked by now */
+        toy_yield(self);
+    o->again = (o->writes ? plait_rwlock_acquire_write : plait_rwlock_acquire_read)(&o->rwlock, PLAIT_FOREVER);
+    if (o->again == 0)
+        self->result |= plait_rwlock_release(&o->rwlock);
+    self->result |= plait_rwlock_release(&o->rwlock);
+}
+
+static void meddle_with_rwlock_among_fibers(struct toy_fiber *self)
+{
+    struct rwowners *o = self->with;
+
+    while (o->step == 0)
+        toy_yield(self);
+    o->released_by_other = plait_rwlock_release(&o->rwlock);
+    o->downgraded_by_other = plait_rwlock_downgrade(&o->rwlock);
+    o->tried_by_other = plait_rwlock_acquire_write(&o->rwlock, PLAIT_NOW);
+    o->step = 2;
+    self->result = plait_rwlock_acquire_write(&o->rwlock, PLAIT_FOREVER);
+    self->result |= plait_rwlock_release(&o->rwlock);
+}
+
+static void use_rwlock_among_others(struct toy_fiber *self)
+{
+    struct rwowners *o = self->with;
+    struct plait_wait_entry entries[] = { plait_any_event_wait(&o->never), plait_any_rwlock_acquire_write(&o->rwlock) };
+    size_t which = 0;
+
+    if (self->number % 2)
+        entries[1] = plait_any_rwlock_acquire_read(&o->rwlock);
+    while (o->step < 2)
+        toy_yield(self);
+    o->step = 3;
+    self->result = plait_wait_any(entries, 2, &which, PLAIT_FOREVER);
+    toy_yield(self);
+    self->result |= which != 1 || plait_rwlock_is_written(&o->rwlock) != (self->number % 2 == 0);
+    self->result |= plait_rwlock_release(&o->rwlock);
+}
+
+static void try_rwlock_among_fibers(struct rwowners *o, unsigned flags)
+{
+    for (int writes = 0; writes < 2; writes++) {
+        struct toy *toy = toy_new();
+        struct toy_fiber *fibers[6];
+
+        *o = (struct rwowners){ .writes = writes };
+        assert_int_equal(plait_rwlock_init(&o->rwlock, flags), 0);
+        assert_int_equal(plait_event_init(&o->never, flags), 0);
+        for (int i = 0; i < 6; i++) {
+            fibers[i] = toy_spawn(toy, i == 0 ? hold_rwlock_among_fibers : i == 1 ? meddle_with_rwlock_among_fibers : use_rwlock_among_others, o, 0);
+            assert_non_null(fibers[i]);
+        }
+        toy_run(toy);
+        for (int i = 0; i < 6; i++)
+            assert_int_equal(fibers[i]->result, 0);
+        assert_int_equal(o->again, writes ? EDEADLK : 0);
+        assert_int_equal(o->released_by_other, EPERM);
+        assert_int_equal(o->downgraded_by_other, EPERM);
+        assert_int_equal(o->tried_by_other, ETIMEDOUT);
+        assert_int_equal(plait_rwlock_fini(&o->rwlock), 0);
+        toy_free(toy);
+    }
+}
+
+static void fibers_of_one_thread_are_strangers_to_its_rwlocks(void **state)
+{
+    static struct rwowners private;
+    plait_arena_t *arena;
+    struct rwowners *shared;
+
+    try_rwlock_among_fibers(&private, 0);
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *shared, (void **)&shared), 0);
+    try_rwlock_among_fibers(shared, PLAIT_SHARED);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 /* Many fibers of one thread in the queue of one shared condition. */
 struct shared_crowd {
     plait_lock_t lock;
@@ -798,6 +892,7 @@ int main(void)
         cmocka_unit_test(fibers_of_one_thread_wait_in_several_shared_conditions),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
+        cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rwlocks),
         cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),
         cmocka_unit_test(lock_of_a_fiber_that_cannot_run_is_a_deadlock),
         cmocka_unit_test(fibers_and_threads_under_stress_lose_no_wake),

@@ -12,9 +12,11 @@
 #include <plait.h>
 
 #include "base/clock.h"
+#include "support/child.h"
 #include "support/cmocka.h"
 #include "support/refuse.h"
 #include "support/stage.h"
+#include "wait/parked.h"
 #include "wait/spin.h"
 
 enum { NR_FUTEX_WAITV = 449, WAITERS = 4 };
@@ -456,6 +458,83 @@ static void wait_many_without_futex_waitv_looks_in_turns(void **state)
     }
 }
 
+enum { CROWD = 32, CROWD_WORDS = 8 };
+
+static uint32_t crowd_words[CROWD][CROWD_WORDS]; /* in most buckets of the table */
+
+static void *wait_in_crowd(void *words)
+{
+    struct plait_wait_word vector[CROWD_WORDS];
+    size_t index;
+
+    for (int i = 0; i < CROWD_WORDS; i++)
+        vector[i] = (struct plait_wait_word){ (uint32_t *)words + i, 0, 0 };
+    while (look((uint32_t *)words + CROWD_WORDS - 1) == 0)
+        if (plait_wait_many(vector, CROWD_WORDS, &index, PLAIT_FOREVER) != 0)
+            return words;
+    return NULL;
+}
+
+static bool start_crowd(pthread_t *threads)
+{
+    for (int i = 0; i < CROWD; i++)
+        if (pthread_create(&threads[i], NULL, wait_in_crowd, crowd_words[i]) != 0)
+            return false;
+    return true;
+}
+
+/* How many of them a change and a wake has not reached. */
+static int end_crowd(const pthread_t *threads)
+{
+    int wrong = 0;
+    void *result;
+
+    for (int i = 0; i < CROWD; i++) {
+        change(&crowd_words[i][CROWD_WORDS - 1]);
+        plait_wake(&crowd_words[i][CROWD_WORDS - 1], 1, 0);
+        wrong += pthread_join(threads[i], &result) != 0 || result;
+    }
+    return wrong;
+}
+
+static int crowd_after_fork(void *arg)
+{
+    pthread_t threads[CROWD];
+
+    alarm(20);
+    return start_crowd(threads) ? end_crowd(threads) : 100;
+}
+
+static int fork_beside_a_crowd(void *arg)
+{
+    static const long calls[] = { NR_FUTEX_WAITV };
+    pthread_t threads[CROWD];
+    int wrong;
+
+    if (refuse_calls(calls, 1, ENOSYS) != 0)
+        return 77;
+    if (!start_crowd(threads) || !EVENTUALLY(__atomic_load_n(&plait__parked_total, __ATOMIC_ACQUIRE) == CROWD))
+        return 101;
+    wrong = child_run(crowd_after_fork, NULL);
+    return wrong ? wrong : end_crowd(threads);
+}
+
+/* The threads that are in the table do not exist in the child, whose own get their stacks. */
+static void fork_leaves_the_parked_behind(void **state)
+{
+    int answer;
+
+#ifdef PLAIT_UNDER_TSAN
+    skip(); /* its run-time ends a child of a threaded program that starts threads */
+#endif
+    if (is_emulated()) /* and so does qemu-user */
+        skip();
+    answer = child_run(fork_beside_a_crowd, NULL);
+    if (answer == 77)
+        skip();
+    assert_int_equal(answer, 0);
+}
+
 /* ---- Spinning ------------------------------------------------------------------------------------ */
 
 /* A spin that does not pay; how long it was, in pauses. */
@@ -540,6 +619,7 @@ int main(void)
         EVERYWHERE(wait_many_is_woken_by_the_last_word),
         EVERYWHERE(wait_many_is_cancelled),
         PROCESSES(wait_many_without_futex_waitv_looks_in_turns),
+        cmocka_unit_test(fork_leaves_the_parked_behind),
         cmocka_unit_test(spin_is_tried_for_long_now_and_then_though_it_does_not_pay),
         cmocka_unit_test(spin_for_a_batch_stays_away_the_longer_the_more_had_come),
         cmocka_unit_test(spin_without_time_to_wait_is_none),

@@ -26,8 +26,10 @@ PLAIT_BEGIN_DECLS
  *     EBUSY            still in use by somebody else
  *     EBADMSG          the arena is damaged or was made by an incompatible program
  *     ENOSYS           this machine or kernel cannot do it
- *     ENOENT           nothing has that name
+ *     ENOENT           nothing has that name or key, or nothing is there yet
  *     EEXIST           the name is taken
+ *     EMSGSIZE         what is there has another size than the room for it
+ *     EAGAIN           not as it was, or not now: look again
  */
 
 /*

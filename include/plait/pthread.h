@@ -37,7 +37,8 @@ PLAIT_BEGIN_DECLS
  * choice, or plait differs:
  *
  *  - Objects whose attribute is PTHREAD_PROCESS_SHARED must lie in an arena (plait/arena.h): init answers ENOTSUP
- *    (sem_init: errno) where they do not.
+ *    (sem_init: errno) where they do not. A mutex in a second mapping of that memory, which is no arena: EINVAL.
+ *  - Who holds a lock is a thread. The child of a fork does not hold what its parent does: EPERM.
  *  - PTHREAD_PRIO_PROTECT is not there: ENOTSUP. sem_open is not there: a program that uses it does not compile.
  *  - A robust mutex needs robust lists in the kernel: ENOTSUP where there are none.
  *  - Clocks other than CLOCK_REALTIME and CLOCK_MONOTONIC: EINVAL, also where nothing would be waited for.
@@ -46,6 +47,7 @@ PLAIT_BEGIN_DECLS
  *  - Interrupting signals are invisible: sem_wait never fails with EINTR.
  *  - The caller's plait_cancel_t does not end waits by these names: their callers know no such error.
  *  - Waits for a condition never end spuriously.
+ *  - Destroying attributes that are NULL: EINVAL. Destroying a mutex or read-write lock that is held: EBUSY.
  */
 
 /* Kinds of mutex; 0: PTHREAD_MUTEX_INITIALIZER and all-zero bytes. */

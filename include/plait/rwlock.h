@@ -9,6 +9,7 @@
 #include <plait/export.h>
 #include <plait/lock.h>
 #include <plait/wait.h>
+#include <plait/wait_any.h>
 
 PLAIT_BEGIN_DECLS
 
@@ -48,8 +49,8 @@ PLAIT_BEGIN_DECLS
  * consistent, the lock is not recoverable. A writer that dies while it waits for the readers to leave has changed nothing
  * either, and is not told. Those who sleep already notice a death in less than a second.
  *
- * After a release the lock's memory may be freed by whoever acquires the lock for writing next, even before the release
- * has returned.
+ * Whoever knows that it holds the lock as the last may release it, end it and free its memory at once, though the releases
+ * of those before may not have returned. A writer knows that of all who have acquired it before.
  */
 typedef struct plait_rwlock {
     plait_lock_t writer; /* shared: held by the writer; its mode and place are this object's */
@@ -60,7 +61,7 @@ typedef struct plait_rwlock {
     uint64_t groups;     /* atomic: who may have a hold for reading, each bit for a group of threads */
     void *owner;         /* atomic: private: who writes; NULL: nobody as yet */
     uint64_t taken;      /* owner only: private: the state as the writer left it */
-    uint64_t spare;
+    uint64_t leaver;     /* guarded by writer: shared: who released it last, and opens the gate after that */
 } plait_rwlock_t;
 
 #define PLAIT_RWLOCK_INIT { PLAIT_LOCK_INIT, { 0 }, 0, 0, 0, 0 }
@@ -69,7 +70,7 @@ typedef struct plait_rwlock {
  * full. */
 PLAIT_API int plait_rwlock_init(plait_rwlock_t *rwlock, unsigned flags);
 
-/* End its life. EBUSY, and nothing done: it is held. */
+/* End its life; never waits. EBUSY, and nothing done: it is held by somebody who lives. */
 PLAIT_API int plait_rwlock_fini(plait_rwlock_t *rwlock);
 
 /*
@@ -101,6 +102,13 @@ PLAIT_API int plait_rwlock_acquire_read(plait_rwlock_t *rwlock, plait_time_t dea
 PLAIT_API int plait_rwlock_acquire_write(plait_rwlock_t *rwlock, plait_time_t deadline);
 
 /*
+ * plait_rwlock_acquire_read and plait_rwlock_acquire_write as entries of plait_wait_any, private or shared. They answer as the calls
+ * do. Who waits to write keeps new readers out there, too; when another entry wins, or none, they are let in at once.
+ */
+PLAIT_API struct plait_wait_entry plait_any_rwlock_acquire_read(plait_rwlock_t *rwlock);
+PLAIT_API struct plait_wait_entry plait_any_rwlock_acquire_write(plait_rwlock_t *rwlock);
+
+/*
  * Release one level of what the caller holds, and wake who waits for it. EPERM, and nothing done: the caller holds
  * nothing of it.
  */
@@ -119,7 +127,7 @@ PLAIT_API int plait_rwlock_downgrade(plait_rwlock_t *rwlock);
  */
 PLAIT_API int plait_rwlock_consistent(plait_rwlock_t *rwlock);
 
-/* Does anybody write; how many callers read, each counted once? True only for the instant of the look. */
+/* Does anybody write who lives; how many callers read, each counted once? True only for the instant of the look. */
 PLAIT_API bool plait_rwlock_is_written(const plait_rwlock_t *rwlock);
 PLAIT_API unsigned plait_rwlock_readers(const plait_rwlock_t *rwlock);
 

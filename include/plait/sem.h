@@ -81,7 +81,8 @@ PLAIT_API struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsign
 /*
  * Give `count` permits back, or the first time, and wake as many sleepers as they may serve. EOVERFLOW, and nothing
  * done: the value would rise above the bound. EINVAL: count is 0. EPERM, and nothing done: the caller's process has
- * not so many permits (owned). ENOSPC: as for acquire (owned).
+ * not so many permits (owned). ENOSPC: as for acquire (owned). Without PLAIT_BOUNDED, a releaser that is killed while it is
+ * about to answer EOVERFLOW may have given its permits all the same: PLAIT_SEM_MAX is no bound that a program asked for.
  */
 PLAIT_API int plait_sem_release(plait_sem_t *sem, unsigned count);
 

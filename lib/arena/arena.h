@@ -44,6 +44,9 @@ int plait__arena_attach_fd(int fd, plait_arena_t **arena_out);
  */
 int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cursor, size_t size, void **address_out);
 
+/* With the arena's lock held: take the name away, if it is that of the place `target`. ENOENT, EBADMSG. */
+int plait__arena_unname(struct plait__arena_header *h, const char *name, uint64_t target);
+
 /* One handle more on an arena; dropped with plait_arena_free. */
 void plait__arena_hold(plait_arena_t *arena);
 

@@ -38,6 +38,7 @@
 
 #include "arena/arena.h"
 #include "arena/member.h"
+#include "arena/start_time.h"
 
 _Static_assert(offsetof(struct plait__slot, row) == 64, "a thread's first hold shares a line with the row's head");
 
@@ -170,6 +171,13 @@ bool plait__hold_died(const struct plait__slot *slot, uint64_t name)
 bool plait__holds_is_orphan(const struct plait__holds_walk *walk)
 {
     return plait__hold_is_orphan(walk->slot, walk->name);
+}
+
+bool plait__holds_is_lost(const struct plait__holds_walk *walk, const struct plait__hold *hold)
+{
+    if (!plait__holds_is_orphan(walk))
+        return false;
+    return plait__hold_died(walk->slot, walk->name) || plait__process_is_dead(hold->number);
 }
 
 void plait__holds_forget(struct plait__arena_header *h, uint64_t of)

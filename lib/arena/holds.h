@@ -147,6 +147,12 @@ static inline void plait__holds_bury(const struct plait__holds_walk *walk, struc
 /* An orphan: is it known that its thread died rather than left? False when it is not known any more. */
 bool plait__hold_died(const struct plait__slot *slot, uint64_t name);
 
+/*
+ * The hold given last is a PLAIT__HOLD_PERMIT with the process's number (start_time.h) in `number`: is nobody left to whom it
+ * belongs?
+ */
+bool plait__holds_is_lost(const struct plait__holds_walk *walk, const struct plait__hold *hold);
+
 /* Drop what the gone have left of an object that was at this place before. For an object's init. */
 void plait__holds_forget(struct plait__arena_header *h, uint64_t of);
 

@@ -143,6 +143,18 @@ int plait_arena_unpublish(plait_arena_t *arena, const char *name)
     return err;
 }
 
+int plait__arena_unname(struct plait__arena_header *h, const char *name, uint64_t target)
+{
+    struct plait__name_record *r;
+    int err = name_is_good(name) ? find(h, name, &r, NULL) : EINVAL;
+
+    if (err == 0 && (!r || r->target != target))
+        err = ENOENT;
+    if (err == 0)
+        store64_release(&r->target, 0);
+    return err;
+}
+
 static int find_next(struct plait__arena_header *h, const char *prefix, size_t *cursor, size_t size, void **address_out)
 {
     uint64_t budget = most_records(h);

@@ -118,6 +118,13 @@ uint64_t plait__process_id(void)
     return load64_relaxed(&id);
 }
 
+uint64_t plait__process_id_of(uint32_t pid)
+{
+    uint64_t start_time = plait__start_time(pid);
+
+    return start_time ? start_time << PLAIT__TID_BITS | pid : 0;
+}
+
 bool plait__process_is_dead(uint64_t id)
 {
     struct life life = life_of((uint32_t)(id & ((1u << PLAIT__TID_BITS) - 1)));

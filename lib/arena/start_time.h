@@ -19,4 +19,7 @@ bool plait__thread_is_dead(uint32_t tid, uint64_t start_time);
 uint64_t plait__process_id(void);
 bool plait__process_is_dead(uint64_t id);
 
+/* The same number of another process; 0: there is none, or it has ended. */
+uint64_t plait__process_id_of(uint32_t pid);
+
 #endif

@@ -38,9 +38,13 @@ const char *plait_strerror(int code)
     case ENOSYS:
         return "this machine cannot do it";
     case ENOENT:
-        return "nothing has that name";
+        return "nothing has that name or key, or nothing is there yet";
     case EEXIST:
         return "the name is taken";
+    case EMSGSIZE:
+        return "what is there has another size than the room for it";
+    case EAGAIN:
+        return "not as it was, or not now: look again";
     default:
         return "not a code of libplait";
     }

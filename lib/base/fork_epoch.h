@@ -16,7 +16,7 @@ extern uint32_t *plait__fork_epoch_word;
 
 static inline uint32_t plait__fork_epoch(void)
 {
-    const uint32_t *word = __atomic_load_n(&plait__fork_epoch_word, __ATOMIC_RELAXED);
+    const uint32_t *word = __atomic_load_n(&plait__fork_epoch_word, __ATOMIC_ACQUIRE);
 
     return __atomic_load_n(word, __ATOMIC_RELAXED);
 }

@@ -54,6 +54,7 @@ static inline void plait__watch_end(const void *word, int order)
 #define __atomic_fetch_sub(word, v, order) PLAIT__WATCH(__atomic_fetch_sub, word, order, order, v, order)
 #define __atomic_fetch_or(word, v, order) PLAIT__WATCH(__atomic_fetch_or, word, order, order, v, order)
 #define __atomic_fetch_and(word, v, order) PLAIT__WATCH(__atomic_fetch_and, word, order, order, v, order)
+#define __atomic_fetch_xor(word, v, order) PLAIT__WATCH(__atomic_fetch_xor, word, order, order, v, order)
 #define __atomic_add_fetch(word, v, order) PLAIT__WATCH(__atomic_add_fetch, word, order, order, v, order)
 
 #define __atomic_store_n(word, v, order)                            \

@@ -82,6 +82,9 @@ static void reset_signals(bool ignores_interrupt)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Kept for the process's life, also when setenv has put an array of libc's in its place, which does not free ours. */
+static char **environment;
+
 static char **unpack_strings(const char *at, uint32_t count)
 {
     char **strings = malloc((count + 1) * sizeof *strings);
@@ -166,7 +169,8 @@ _Noreturn void plait__newborn_main(const struct plait__request *request, const i
     if (payload == MAP_FAILED)
         _exit(EXIT_NO_FUNCTION);
     close(fds[SENT_PAYLOAD]);
-    environ = unpack_strings((const char *)payload + payload->environ_offset, payload->environ_count);
+    environment = unpack_strings((const char *)payload + payload->environ_offset, payload->environ_count);
+    environ = environment;
     if (!request->is_program && payload->name[0])
         prctl(PR_SET_NAME, payload->name);
     reset_signals(request->ignores_interrupt);

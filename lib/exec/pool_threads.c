@@ -16,6 +16,7 @@
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
 #include "base/tls.h"
+#include "exec/helper.h"
 #include "exec/pool_backend.h"
 #include "wait/point.h"
 
@@ -237,13 +238,10 @@ static void destroy(struct plait_pool *front)
 
 static int start_workers(struct pool *pool, unsigned count)
 {
-    sigset_t all, before;
+    sigset_t before;
     int err = 0;
 
-    sigfillset(&all);
-    for (const int *fault = (const int[]){ SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, 0 }; *fault; fault++)
-        sigdelset(&all, *fault);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    plait__helper_mask(&before);
     for (unsigned i = 0; i < count && err == 0; i++) {
         struct worker *worker = &pool->workers[i];
         char name[48];
@@ -259,7 +257,7 @@ static int start_workers(struct pool *pool, unsigned count)
         else
             pool->front.workers = i + 1;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    plait__helper_unmask(&before);
     return err;
 }
 

@@ -254,7 +254,7 @@ static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_process_join(plait_process_t *process)
 {
-    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL };
+    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL, PLAIT__WATCH_ATTEMPT };
 
     return (struct plait_wait_entry){ .how = &joining, .object = process };
 }

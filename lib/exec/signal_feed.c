@@ -14,6 +14,7 @@
 
 #include "base/atomic.h"
 #include "base/fork_epoch.h"
+#include "exec/helper.h"
 #include "exec/signal.h"
 
 /*
@@ -92,22 +93,17 @@ static void *feed(void *arg)
     return NULL;
 }
 
-/* Signals that mark a fault cannot be blocked with sense; all others are the business of the program's threads. */
 static int start_thread(struct plait__feeder *f)
 {
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
-    sigset_t all, before;
+    sigset_t before;
     int err = plait_thread_new(&f->thread, &(struct plait_thread_opts){ .target = feed, .arg = f, .daemon = true,
                                                                         .name = "plait-signals" });
 
     if (err)
         return err;
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    plait__helper_mask(&before);
     err = plait_thread_start(f->thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    plait__helper_unmask(&before);
     if (err)
         plait_thread_free(f->thread);
     return err;

@@ -44,19 +44,7 @@ static size_t segment_size(const struct plait_queue *q)
 
 static int allocate_segment(struct plait_queue *q, uint64_t *to)
 {
-    if (q->base)
-        return plait__arena_alloc_into(q->base, segment_size(q), to);
-    *to = (uint64_t)(uintptr_t)malloc(segment_size(q));
-    return *to ? 0 : ENOMEM;
-}
-
-static void free_segment(struct plait_queue *q, uint64_t *from)
-{
-    if (q->base)
-        plait__arena_dealloc_from(q->base, from);
-    else
-        free(place(q, *from));
-    *from = 0;
+    return plait__memory_alloc(q->base, segment_size(q), to);
 }
 
 static void prepare_segment(struct plait_queue *q, uint64_t at, uint64_t first)
@@ -96,14 +84,15 @@ int plait__fifo_shorten(struct plait_queue *q)
     compiler_barrier();
     store64_relaxed(&side->segment, next);
     compiler_barrier();
-    free_segment(q, &side->in_hand);
+    plait__memory_free(q->base, &side->in_hand);
     return 0;
 }
 
 /* Ring: move on while the cell is further than `at` says; `done` is what the side leaves in a cell of lap 0. */
 static void ring_repair(struct plait_queue *q, struct plait__queue_side *side, uint32_t done)
 {
-    while ((int32_t)(load_acquire(&ring_cell(q, side->at)->state) - (2 * lap_of(side->at) + done)) >= 0)
+    while ((int32_t)(load_acquire(&ring_cell(q, side->at)->state) -
+                     (2 * lap_of(side->at) + done)) >= 0)
         store64_relaxed(&side->at, next_place(q, side->at));
 }
 
@@ -144,7 +133,7 @@ void plait__fifo_repair_get(struct plait_queue *q)
         return;
     }
     if (side->in_hand && side->in_hand != side->segment)
-        free_segment(q, &side->in_hand);
+        plait__memory_free(q->base, &side->in_hand);
     store64_relaxed(&side->in_hand, 0);
     store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), TAKEN));
 }
@@ -165,7 +154,8 @@ int plait__fifo_make(struct plait_queue *q)
             memset(place(q, b->cells), 0, bytes);
         return err;
     }
-    b->cells = SEGMENT_BYTES / b->stride > SEGMENT_CELLS_MIN ? SEGMENT_BYTES / b->stride : SEGMENT_CELLS_MIN;
+    b->cells = SEGMENT_BYTES / b->stride > SEGMENT_CELLS_MIN ? SEGMENT_BYTES / b->stride
+                                                             : SEGMENT_CELLS_MIN;
     err = allocate_segment(q, &b->put.segment);
     if (err)
         return err;
@@ -186,14 +176,54 @@ void plait__fifo_unmake(struct plait_queue *q)
         return;
     }
     if (b->put.in_hand)
-        free_segment(q, &b->put.in_hand);
+        plait__memory_free(q->base, &b->put.in_hand);
     while (b->get.segment) {
         uint64_t at = b->get.segment;
 
         b->get.segment = segment_at(q, at)->next;
         b->get.in_hand = at; /* what is freed must be named in the arena */
-        free_segment(q, &b->get.in_hand);
+        plait__memory_free(q->base, &b->get.in_hand);
     }
+}
+
+int plait__fifo_skip(struct plait_queue *q)
+{
+    struct plait__cell *cell = ring_first(q);
+
+    if (!cell)
+        return EAGAIN;
+    ring_advance(q, cell);
+    return 0;
+}
+
+static size_t ring_copy(struct plait_queue *q, char *items, size_t max)
+{
+    uint64_t at = q->body->get.at;
+    size_t count = 0;
+
+    for (; count < max && at != q->body->put.at; at = next_place(q, at))
+        memcpy(items + count++ * q->item_size, ring_cell(q, at)->item, q->item_size);
+    return count;
+}
+
+static size_t chain_copy(struct plait_queue *q, char *items, size_t max)
+{
+    uint64_t at = q->body->get.at;
+    struct plait__segment *s = segment_at(q, q->body->get.segment);
+    size_t count = 0;
+
+    for (; count < max && at != q->body->put.at; at++) {
+        if (at - s->first == q->body->cells)
+            s = segment_at(q, load64_acquire(&s->next));
+        memcpy(items + count++ * q->item_size, cell_in(q, s->cells, at - s->first)->item,
+               q->item_size);
+    }
+    return count;
+}
+
+size_t plait__fifo_copy(struct plait_queue *q, void *items, size_t max)
+{
+    return q->body->maxsize ? ring_copy(q, items, max) : chain_copy(q, items, max);
 }
 
 bool plait__fifo_is_sound(struct plait_queue *q)
@@ -217,8 +247,8 @@ size_t plait__fifo_size(const struct plait_queue *q)
     int64_t size;
 
     if (q->body->maxsize)
-        size = (int64_t)(int32_t)(lap_of(put) - lap_of(get)) * (int64_t)q->body->maxsize + index_of(put) -
-               (int64_t)index_of(get);
+        size = (int64_t)(int32_t)(lap_of(put) - lap_of(get)) * (int64_t)q->body->maxsize +
+               index_of(put) - (int64_t)index_of(get);
     else
         size = (int64_t)(put - get);
     if (size < 0)

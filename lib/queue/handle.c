@@ -8,13 +8,43 @@
 #include "base/atomic.h"
 #include "base/options.h"
 #include "queue/body.h"
+#include "queue/ledger.h"
+#include "queue/named.h"
+#include "queue/parcel.h"
 
 enum { ITEM_SIZE_MAX = 1 << 20 };
 #define QUEUE_MAXSIZE_MAX ((uint64_t)1 << 31)
 
-static uint64_t stride_for(uint64_t item_size)
+/* What the queue itself has as an item. */
+static uint64_t stored_size(uint64_t item_size)
 {
-    return sizeof(struct plait__cell) + (item_size + 7) / 8 * 8;
+    return item_size ? item_size : sizeof(uint64_t);
+}
+
+static uint64_t stride_for(uint64_t given, uint32_t kind)
+{
+    uint64_t item_size = stored_size(given);
+
+    return kind == PLAIT_FIFO ? sizeof(struct plait__cell) + (item_size + 7) / 8 * 8
+                              : plait__pile_stride(item_size, kind);
+}
+
+/* The memory of the items, by the kind. */
+static int make_items(struct plait_queue *q)
+{
+    return q->is_pile ? plait__pile_make(q) : plait__fifo_make(q);
+}
+
+static void unmake_items(struct plait_queue *q)
+{
+    if (q->ledger)
+        plait__ledger_unmake(q);
+    if (q->is_message)
+        plait__parcels_unmake(q);
+    if (q->is_pile)
+        plait__pile_unmake(q);
+    else
+        plait__fifo_unmake(q);
 }
 
 static struct plait_queue *handle_on(struct plait__queue_body *body, plait_arena_t *arena)
@@ -24,14 +54,19 @@ static struct plait_queue *handle_on(struct plait__queue_body *body, plait_arena
     if (!q)
         return NULL;
     q->body = body;
-    q->item_size = body->item_size;
+    q->item_size = stored_size(body->item_size);
     q->stride = body->stride;
+    q->is_pile = body->kind != PLAIT_FIFO;
+    q->is_plain = body->kind == PLAIT_FIFO;
+    q->is_message = body->item_size == 0;
     if (arena) {
         q->arena = arena;
         q->base = arena->base;
         q->skew = sizeof(struct plait__block);
         plait__arena_hold(arena);
     }
+    if (body->ledger)
+        plait__ledger_attach(q);
     return q;
 }
 
@@ -39,6 +74,8 @@ static void drop_handle(struct plait_queue *q)
 {
     plait_arena_t *arena = q->arena;
 
+    if (q->dead_letters)
+        drop_handle(q->dead_letters);
     free(q);
     plait_arena_free(arena);
 }
@@ -74,8 +111,21 @@ static int make_locks(struct plait__queue_body *b)
     return err ? err : plait_lock_init(&b->get.lock, b->flags);
 }
 
-static int make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
+/* The ledger of a joinable queue, and our handle on where its dead letters go. */
+static int make_ledger(struct plait_queue *q, const struct plait_queue_opts *o)
 {
+    int err = plait__ledger_make(q, o);
+
+    if (err || !q->ledger->dead_letters)
+        return err;
+    q->dead_letters = handle_on(o->dead_letters->body, q->arena);
+    return q->dead_letters ? 0 : ENOMEM;
+}
+
+static int make(void *queue_out, const void *opts, void **body_out)
+{
+    const struct plait_queue_opts *o = opts;
+    plait_queue_t **made = queue_out;
     struct plait__queue_body *b;
     struct plait_queue *q;
     int err = allocate_body(o->arena, &b);
@@ -84,8 +134,11 @@ static int make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
         return err;
     b->flags = o->arena ? PLAIT_SHARED : 0;
     b->item_size = o->item_size;
-    b->stride = stride_for(o->item_size);
+    b->stride = stride_for(o->item_size, o->kind);
     b->maxsize = o->maxsize;
+    b->kind = o->kind;
+    b->overflow = o->overflow;
+    b->largest_first = o->largest_first != 0;
     q = handle_on(b, o->arena);
     if (!q) {
         free_body(b, o->arena);
@@ -93,54 +146,162 @@ static int make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
     }
     err = make_locks(b);
     if (err == 0)
-        err = plait__fifo_make(q);
+        err = make_items(q);
+    if (err == 0 && q->is_message && q->base)
+        plait__hands_forget(q);
+    if (err == 0 && o->joinable) {
+        err = make_ledger(q, o);
+        if (err)
+            unmake_items(q);
+    }
     if (err) {
         free_body(b, o->arena);
         drop_handle(q);
         return err;
     }
     store_release(&b->magic, PLAIT__QUEUE_MAGIC);
+    *made = q;
+    *body_out = b;
+    return 0;
+}
+
+static bool is_joinable_as_wanted(const struct plait_queue *q, const struct plait_queue_opts *o)
+{
+    if (!q->ledger || !o->joinable)
+        return !q->ledger && !o->joinable;
+    return q->ledger->max_deliveries == o->max_deliveries &&
+           (q->dead_letters ? q->dead_letters->body : NULL) == (o->dead_letters ? o->dead_letters->body : NULL);
+}
+
+static bool is_as_wanted(const struct plait_queue *q, const struct plait_queue_opts *o)
+{
+    const struct plait__queue_body *b = q->body;
+
+    return b->item_size == o->item_size && b->maxsize == o->maxsize && b->kind == o->kind &&
+           b->overflow == o->overflow && b->largest_first == (o->largest_first != 0) &&
+           is_joinable_as_wanted(q, o);
+}
+
+/* Is there such a queue? */
+static bool is_order(uint32_t kind, uint32_t overflow, uint32_t largest_first)
+{
+    if (kind > PLAIT_DEQUE || overflow > PLAIT_OVERFLOW_DROP_NEWEST)
+        return false;
+    return kind == PLAIT_PRIORITY ? overflow != PLAIT_OVERFLOW_DROP_OLDEST : !largest_first;
+}
+
+/* Can undone items of such a queue go where they shall? */
+static bool is_ledger(const struct plait_queue_opts *o)
+{
+    const struct plait_queue *letters = o->dead_letters;
+
+    if (!o->joinable || !o->max_deliveries)
+        return !o->max_deliveries && !letters;
+    return !letters || (letters->base == (o->arena ? o->arena->base : NULL) && !letters->dead_letters &&
+                        letters->body->item_size == o->item_size);
+}
+
+static int open_as(plait_queue_t **queue_out, plait_arena_t *arena, struct plait__queue_body *b,
+                   bool may_have_letters);
+
+/* A queue of dead letters has none of its own. */
+static int open_dead_letters(struct plait_queue *q)
+{
+    uint64_t place = q->ledger->dead_letters;
+    int err;
+
+    if (!place)
+        return 0;
+    if (place >= q->base->limit || place % 8)
+        return EBADMSG;
+    err = open_as(&q->dead_letters, q->arena, plait__at(q->base, place), false);
+    if (err == 0 && q->dead_letters->body->item_size != q->body->item_size)
+        return EBADMSG;
+    return err;
+}
+
+static int open_ledger(struct plait_queue *q, bool may_have_letters)
+{
+    if (!q->ledger)
+        return 0;
+    if (!plait__ledger_is_founded(q) || (q->ledger->dead_letters && !may_have_letters))
+        return EBADMSG;
+    return open_dead_letters(q);
+}
+
+static bool is_sound(struct plait_queue *q)
+{
+    return (q->is_pile ? plait__pile_is_sound(q) : plait__fifo_is_sound(q)) &&
+           (!q->ledger || plait__ledger_is_sound(q));
+}
+
+/* Is there a queue at this address of the arena? Everything that would be followed is looked at. */
+static int open_as(plait_queue_t **queue_out, plait_arena_t *arena, struct plait__queue_body *b,
+                   bool may_have_letters)
+{
+    struct plait_queue *q;
+    int err;
+
+    if (!plait__arena_block_is_used(arena->base, plait__offset_in(arena->base, b), sizeof *b) ||
+        load_acquire(&b->magic) != PLAIT__QUEUE_MAGIC || b->flags != PLAIT_SHARED ||
+        b->item_size > ITEM_SIZE_MAX ||
+        !is_order(b->kind, b->overflow, b->largest_first) ||
+        b->stride != stride_for(b->item_size, b->kind) || b->maxsize > QUEUE_MAXSIZE_MAX)
+        return EBADMSG;
+    q = handle_on(b, arena);
+    if (!q)
+        return ENOMEM;
+    err = open_ledger(q, may_have_letters);
+    if (err == 0 && !is_sound(q))
+        err = EBADMSG;
+    if (err) {
+        drop_handle(q);
+        return err;
+    }
     *queue_out = q;
     return 0;
 }
 
-/* Open the queue of that name, or make it; whoever publishes first has made it. */
-static int open_or_make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
+static int open_at(void *queue_out, plait_arena_t *arena, void *address)
 {
-    for (;;) {
-        int err = plait_queue_lookup(queue_out, o->arena, o->name);
-
-        if (err == 0) {
-            if ((*queue_out)->item_size == o->item_size && (*queue_out)->body->maxsize == o->maxsize)
-                return 0;
-            plait_queue_free(*queue_out);
-            *queue_out = NULL;
-            return EINVAL;
-        }
-        if (err == ENOENT)
-            err = make(queue_out, o);
-        if (err)
-            return err;
-        err = plait_queue_publish(*queue_out, o->name);
-        if (err == 0)
-            return 0;
-        plait_queue_destroy(*queue_out);
-        *queue_out = NULL;
-        if (err != EEXIST)
-            return err;
-    }
+    return open_as(queue_out, arena, address, true);
 }
 
-int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts, size_t opts_size)
+static void unmake(void *queue_out)
+{
+    plait_queue_t **made = queue_out;
+
+    plait_queue_destroy(*made);
+    *made = NULL;
+}
+
+static const struct plait__named named = { open_at, make, unmake };
+
+/* Open the queue of that name, or make it. */
+static int open_or_make(plait_queue_t **queue_out, const struct plait_queue_opts *o)
+{
+    int err = plait__named_new(queue_out, &named, o->arena, o->name, o);
+
+    if (err == 0 && !is_as_wanted(*queue_out, o)) {
+        plait_queue_free(*queue_out);
+        *queue_out = NULL;
+        err = EINVAL;
+    }
+    return err;
+}
+
+int plait_queue_new_sized(plait_queue_t **queue_out, const struct plait_queue_opts *opts,
+                          size_t opts_size)
 {
     struct plait_queue_opts o;
+    void *body;
     int err = plait__options_read(&o, sizeof o, opts, opts_size);
 
     *queue_out = NULL;
-    if (err || o.item_size == 0 || o.item_size > ITEM_SIZE_MAX || o.maxsize > QUEUE_MAXSIZE_MAX ||
-        (o.name && !o.arena))
+    if (err || o.item_size > ITEM_SIZE_MAX || o.maxsize > QUEUE_MAXSIZE_MAX ||
+        (o.name && !o.arena) || o.spare || !is_order(o.kind, o.overflow, o.largest_first) || !is_ledger(&o))
         return EINVAL;
-    return o.name ? open_or_make(queue_out, &o) : make(queue_out, &o);
+    return o.name ? open_or_make(queue_out, &o) : make(queue_out, &o, &body);
 }
 
 int plait_queue_free(plait_queue_t *q)
@@ -148,7 +309,7 @@ int plait_queue_free(plait_queue_t *q)
     if (!q)
         return 0;
     if (!q->base) {
-        plait__fifo_unmake(q);
+        unmake_items(q);
         free_body(q->body, NULL);
     }
     drop_handle(q);
@@ -161,7 +322,7 @@ int plait_queue_destroy(plait_queue_t *q)
         return plait_queue_free(q);
     plait_queue_close_now(q);
     store_release(&q->body->magic, 0);
-    plait__fifo_unmake(q);
+    unmake_items(q);
     free_body(q->body, q->arena);
     drop_handle(q);
     return 0;
@@ -172,33 +333,10 @@ int plait_queue_ref(const plait_queue_t *q, plait_ref_t *ref_out)
     return q->base ? plait_ref_of(q->body, ref_out) : EINVAL;
 }
 
-/* Is there a queue at this address of the arena? Everything that would be followed is looked at. */
-static int open_at(plait_queue_t **queue_out, plait_arena_t *arena, struct plait__queue_body *b)
-{
-    struct plait_queue *q;
-
-    if (!plait__arena_block_is_used(arena->base, plait__offset_in(arena->base, b), sizeof *b) ||
-        load_acquire(&b->magic) != PLAIT__QUEUE_MAGIC || b->flags != PLAIT_SHARED || b->item_size == 0 ||
-        b->item_size > ITEM_SIZE_MAX || b->stride != stride_for(b->item_size) || b->maxsize > QUEUE_MAXSIZE_MAX)
-        return EBADMSG;
-    q = handle_on(b, arena);
-    if (!q)
-        return ENOMEM;
-    if (!plait__fifo_is_sound(q)) {
-        drop_handle(q);
-        return EBADMSG;
-    }
-    *queue_out = q;
-    return 0;
-}
-
 int plait_queue_open(plait_queue_t **queue_out, plait_ref_t ref)
 {
-    void *address;
-    int err = plait_ref_open(ref, &address);
-
     *queue_out = NULL;
-    return err ? err : open_at(queue_out, plait_arena_of(address), address);
+    return plait__named_open(queue_out, &named, ref);
 }
 
 int plait_queue_publish(plait_queue_t *q, const char *name)
@@ -208,9 +346,6 @@ int plait_queue_publish(plait_queue_t *q, const char *name)
 
 int plait_queue_lookup(plait_queue_t **queue_out, plait_arena_t *arena, const char *name)
 {
-    void *address;
-    int err = plait_arena_lookup(arena, name, &address);
-
     *queue_out = NULL;
-    return err ? err : open_at(queue_out, arena, address);
+    return plait__named_lookup(queue_out, &named, arena, name);
 }

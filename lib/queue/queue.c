@@ -2,17 +2,14 @@
 /*
  * How it works
  *
- * A call takes its side's lock, makes one step (steps.h), gives the lock back, and signals the other side. If the step finds the
- * queue full or empty, the call sleeps on the side's event count and tries again.
+ * A call takes its side's lock (side.h), makes one step (steps.h), gives the lock back, and signals the other side. If the step
+ * finds the queue full or empty, the call sleeps on the side's event count and tries again. An overflow rule steps in before
+ * that (DROP_OLDEST needs both locks of a FIFO queue, and takes them in the order of everyone who does).
  *
- * No wake is lost: E3: the step's store of the cell's state comes before the release of the lock, an exchange, and that
+ * No wake is lost: E3: the step's store of the cell's state (a pile's count) comes before the release of the lock, an exchange, and that
  * before the look at the event count; a sleeper announces itself there and then makes another step. A barrier lies
  * between on both sides (wait/eventcount.h), so the sleeper's step finds the cell or the signaller finds the sleeper.
  * Closing sets `closed` under both locks and then wakes everybody: every put has either been made before, or sees it.
- *
- * Locks are held for one step, and are waited for at least a little even by a call that does not want to wait:
- * that somebody else is at it does not make a queue full or empty. The caller's cancel token is about items and room, not
- * about these locks.
  *
  * E4 close: a getter reads `closed` before it looks for an item; if it is set, all items that will ever come are visible,
  * because who set it held the put side's lock after their putters.
@@ -23,144 +20,155 @@
 
 #include <errno.h>
 
-#include "arena/member.h"
 #include "base/atomic.h"
-#include "base/clock.h"
+#include "queue/ledger.h"
+#include "queue/order.h"
+#include "queue/parcel.h"
 #include "queue/steps.h"
-#include "sync/lock.h"
 #include "wait/point.h"
 #include "wait/spin.h"
 #include "wait/waitable.h"
 
-enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
-
-static inline unsigned flags_of(const struct plait_queue *q)
+static void drop(struct plait_queue *q)
 {
-    return q->base ? PLAIT_SHARED : 0;
+    uint64_t *dropped = &q->body->put.dropped;
+
+    store64_relaxed(dropped, load64_relaxed(dropped) + 1); /* relaxed: a figure, under the lock */
 }
 
-static __attribute__((noinline)) int lock_contended(plait_lock_t *lock, plait_time_t deadline)
+/* far: to make room at a deque's front. */
+static int discard_in_side(struct plait_queue *q, bool far)
 {
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-    plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
-    int err = plait__lock_acquire(lock, deadline > grace ? deadline : grace);
+    struct plait__hand hand;
+    size_t size;
+    int err;
 
-    plait_cancel_bind(token);
+    if (!q->is_message && far)
+        return plait__pile_skip_back(q);
+    if (!q->is_message)
+        return q->is_pile ? plait__pile_skip(q) : plait__fifo_skip(q);
+    err = plait__hand_open(q, &hand);
+    if (err == 0)
+        err = plait__hand_take(q, &hand, far ? PLAIT__HAND_LAST : PLAIT__HAND_OLDEST, SIZE_MAX, &size);
+    plait__hand_drop(q, &hand);
     return err;
 }
 
-/* A side is held for one step at a time: let its holder make many before looking again. */
-static __attribute__((noinline)) int lock_private(plait_lock_t *lock, plait_time_t deadline)
+/* Discard the first item, with the put side's lock held. A getter may be faster, which makes room as well. */
+static int discard_first(struct plait_queue *q, bool far)
 {
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, PLAIT_FOREVER);
-
-    while (plait__spin_pause(&spin)) {
-        uint32_t free = 0;
-
-        if (load_relaxed(&lock->state) == free && cas_acquire(&lock->state, &free, 1)) {
-            plait__spin_paid(&spin);
-            return 0;
-        }
-    }
-    return lock_contended(lock, deadline);
-}
-
-/* A shared side that could not be had at the first try: not yet a participant, somebody holds it, or its holder died. */
-static __attribute__((noinline)) int lock_shared(struct plait_queue *q, struct plait__queue_side *side, int err,
-                                                 plait_time_t deadline)
-{
-    struct plait__slot *slot;
-
-    if (err == EAGAIN)
-        err = plait__member(q->base, &slot);
-    if (err == ETIMEDOUT || err == ECANCELED || err == 0)
-        err = lock_contended(&side->lock, deadline);
-    if (err == EOWNERDEAD) {
-        if (side == &q->body->put)
-            plait__fifo_repair_put(q);
-        else
-            plait__fifo_repair_get(q);
-        err = plait_lock_consistent(&side->lock);
-    }
-    return err;
-}
-
-static inline int lock_side(struct plait_queue *q, struct plait__queue_side *side, plait_time_t deadline)
-{
-    uint32_t unheld = 0;
-    int err = EAGAIN;
-
-    if (!q->base) {
-        if (__builtin_expect(cas_acquire(&side->lock.state, &unheld, 1), 1))
-            return 0;
-        return lock_private(&side->lock, deadline);
-    }
-    if (__builtin_expect(plait__member_is_cached(q->base), 1))
-        err = plait__robust_acquire(&side->lock, PLAIT_NOW);
-    return __builtin_expect(err == 0, 1) ? 0 : lock_shared(q, side, err, deadline);
-}
-
-static inline void unlock_side(struct plait_queue *q, struct plait__queue_side *side)
-{
-    if (q->base)
-        plait__robust_release(&side->lock);
-    else
-        plait__inner_release(&side->lock);
-    barrier_after_rmw(); /* E3 */
-}
-
-/* What a call does on its side, once: 0 done, EAGAIN not now, EPIPE closed, or an error. */
-typedef int attempt_fn(struct plait_queue *q, void *item, plait_time_t deadline);
-
-static int attempt_put(struct plait_queue *q, void *item, plait_time_t deadline)
-{
-    struct plait__queue_body *b = q->body;
-    int err = lock_side(q, &b->put, deadline);
+    struct plait__queue_side *gets = plait__side(q, PLAIT__GETS);
+    int err = q->is_pile ? 0 : plait__side_lock(q, gets, PLAIT_FOREVER);
 
     if (err)
         return err;
-    err = load_relaxed(&b->closed) ? EPIPE : plait__fifo_put_step(q, item); /* relaxed: set under this lock */
-    unlock_side(q, &b->put);
+    err = discard_in_side(q, far);
+    if (!q->is_pile)
+        plait__side_unlock(q, gets);
     if (err == 0)
-        plait__eventcount_signal(&b->items, flags_of(q));
+        drop(q);
+    return err == EAGAIN ? 0 : err;
+}
+
+static int put_after_discard(struct plait_queue *q, struct plait__order *o)
+{
+    return o->hand ? plait__hand_put(q, o->hand, o->priority, o->far)
+                   : plait__put_at(q, o->items, o->priority, o->far);
+}
+
+__attribute__((noinline)) int plait__queue_overflow(struct plait_queue *q, struct plait__order *o)
+{
+    int err = EAGAIN;
+
+    switch (q->body->overflow) {
+    case PLAIT_OVERFLOW_REFUSE:
+        return ETIMEDOUT;
+    case PLAIT_OVERFLOW_DROP_NEWEST:
+        drop(q);
+        return 0;
+    case PLAIT_OVERFLOW_DROP_OLDEST:
+        while (err == EAGAIN) {
+            err = discard_first(q, o->far);
+            if (err == 0)
+                err = put_after_discard(q, o);
+        }
+        return err;
+    default:
+        return EAGAIN;
+    }
+}
+
+static inline __attribute__((always_inline)) int
+try_put(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t deadline)
+{
+    struct plait__queue_side *side = plait__side(q, PLAIT__PUTS);
+    int err = plait__side_lock(q, side, deadline);
+
+    if (err)
+        return err;
+    err = load_relaxed(&q->body->closed)
+              ? EPIPE
+              : plait__put_at(q, o->items, o->priority, far); /* set under this lock */
+    if (__builtin_expect(err == EAGAIN, 0))
+        err = plait__queue_overflow(q, o);
+    plait__side_unlock(q, side);
+    if (err == 0)
+        plait__queue_signal(q, PLAIT__GETS, 1);
     return err;
 }
 
-static int attempt_get(struct plait_queue *q, void *item, plait_time_t deadline)
+static inline __attribute__((always_inline)) int
+try_get(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t deadline)
 {
-    struct plait__queue_body *b = q->body;
-    uint32_t closed = load_acquire(&b->closed); /* E4 */
+    struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
+    uint32_t closed = load_acquire(&q->body->closed); /* E4 */
     int err;
 
     if (__builtin_expect(closed == PLAIT__QUEUE_DISCARDED, 0))
         return EPIPE;
-    err = lock_side(q, &b->get, deadline);
+    err = plait__side_lock(q, side, deadline);
     if (err)
         return err;
-    err = load_relaxed(&b->closed) == PLAIT__QUEUE_DISCARDED ? EPIPE : plait__fifo_get_step(q, item);
-    unlock_side(q, &b->get);
-    if (err == 0 && b->maxsize)
-        plait__eventcount_signal(&b->room, flags_of(q));
+    if (load_relaxed(&q->body->closed) == PLAIT__QUEUE_DISCARDED) /* set under this lock */
+        err = EPIPE;
+    else if (far)
+        err = plait__take_slowly(q, o->items, NULL, NULL, true);
+    else
+        err = plait__take_step(q, o->items, o->priority_out, o->ticket_out);
+    plait__side_unlock(q, side);
+    if (err == 0 && q->body->maxsize)
+        plait__queue_signal(q, PLAIT__PUTS, 1);
     return err == EAGAIN && closed ? EPIPE : err;
 }
 
-/* How many steps would succeed by now? A look without the lock. */
-static size_t possible(const struct plait_queue *q, const struct plait__queue_side *side)
+static int attempt_put(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
-    size_t size = plait__fifo_size(q);
+    return try_put(q, o, false, deadline);
+}
 
-    if (side == &q->body->get)
-        return size;
-    return q->body->maxsize ? q->body->maxsize - size : 1;
+static int attempt_put_front(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+{
+    return try_put(q, o, true, deadline);
+}
+
+static int attempt_get(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+{
+    return try_get(q, o, false, deadline);
+}
+
+static int attempt_get_back(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+{
+    return try_get(q, o, true, deadline);
 }
 
 /* Wait a while for the other side's progress. */
-static bool spin_for_it(const struct plait_queue *q, const struct plait__queue_side *side, plait_time_t deadline)
+static bool spin_for_it(const struct plait_queue *q, enum plait__queue_end end,
+                        plait_time_t deadline)
 {
     struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_BATCH, deadline);
 
     while (plait__spin_pause(&spin)) {
-        size_t count = possible(q, side);
+        size_t count = plait__queue_possible(q, end);
 
         if (count) {
             plait__spin_came(&spin, count);
@@ -173,48 +181,60 @@ static bool spin_for_it(const struct plait_queue *q, const struct plait__queue_s
 /* Somebody who sleeps, and may be cancelled meanwhile. */
 struct sleeper {
     struct plait_queue *q;
-    struct plait__queue_side *side;
-    struct plait__eventcount *ec;
+    enum plait__queue_end end;
 };
 
 /* A wake may have been spent on who leaves: there may be something for the next. */
-static void slept(const struct sleeper *self)
+static void slept(struct plait_queue *q, enum plait__queue_end end)
 {
-    if (plait__eventcount_done(self->ec) && possible(self->q, self->side))
-        plait__eventcount_signal(self->ec, flags_of(self->q));
+    struct plait__eventcount *ec = plait__sleepers(q, end);
+
+    if (plait__eventcount_done(ec) && plait__queue_possible(q, end))
+        plait__eventcount_signal(ec, plait__queue_flags(q));
 }
 
 static void cancelled(void *arg)
 {
     struct sleeper *self = arg;
 
-    plait__eventcount_cancel(self->ec);
-    slept(self);
+    plait__eventcount_cancel(plait__sleepers(self->q, self->end));
+    slept(self->q, self->end);
 }
 
-static int sleep_for_it(struct sleeper *self, uint32_t prepared, plait_time_t deadline, plait_time_t *slice)
+static int sleep_for_it(struct sleeper *self, uint32_t prepared, plait_time_t deadline,
+                        plait_time_t *slice)
 {
     int err;
 
     pthread_cleanup_push(cancelled, self);
-    err = plait__eventcount_wait(self->ec, prepared, flags_of(self->q), deadline, slice);
+    err = plait__eventcount_wait(plait__sleepers(self->q, self->end), prepared,
+                                 plait__queue_flags(self->q), deadline, slice);
     pthread_cleanup_pop(0);
     return err;
 }
 
-/* The rest of a call whose first attempt answered EAGAIN. */
-static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt_fn *attempt,
-                                                  struct plait__queue_side *side, struct plait__eventcount *ec,
-                                                  void *item, plait_time_t deadline)
+int plait__queue_not_waiting(void)
 {
-    struct sleeper self = { q, side, ec };
+    plait_cancel_t *token = plait_cancel_current();
+
+    return token && plait_cancel_is_set(token) ? ECANCELED : ETIMEDOUT;
+}
+
+__attribute__((noinline)) int plait__queue_wait_and_try(struct plait_queue *q,
+                                                        plait__attempt_fn *attempt,
+                                                        enum plait__queue_end end,
+                                                        struct plait__order *order,
+                                                        plait_time_t deadline)
+{
+    struct plait__eventcount *ec = plait__sleepers(q, end);
+    struct sleeper self = { q, end };
     plait_time_t slice = 0;
     int err;
 
     if (deadline <= PLAIT_NOW)
-        return plait_cancel_current() && plait_cancel_is_set(plait_cancel_current()) ? ECANCELED : ETIMEDOUT;
-    for (unsigned spins = 0; spins < 3 && spin_for_it(q, side, deadline); spins++) {
-        err = attempt(q, item, deadline);
+        return plait__queue_not_waiting();
+    for (unsigned spins = 0; spins < 3 && spin_for_it(q, end, deadline); spins++) {
+        err = attempt(q, order, deadline);
         if (err != EAGAIN)
             return err;
     }
@@ -222,14 +242,14 @@ static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt
         uint32_t prepared = plait__eventcount_prepare(ec);
         int wait_err;
 
-        err = attempt(q, item, deadline);
+        err = attempt(q, order, deadline);
         if (err != EAGAIN) {
             plait__eventcount_cancel(ec);
             return err;
         }
         wait_err = sleep_for_it(&self, prepared, deadline, &slice);
-        err = attempt(q, item, deadline);
-        slept(&self);
+        err = attempt(q, order, deadline);
+        slept(q, end);
         if (err != EAGAIN)
             return err;
         if (wait_err)
@@ -237,131 +257,200 @@ static __attribute__((noinline)) int wait_and_try(struct plait_queue *q, attempt
     }
 }
 
+static inline __attribute__((always_inline)) int put(struct plait_queue *q, const void *item,
+                                                     int64_t priority, plait_time_t deadline)
+{
+    /* The item is only read: the put step takes it const. */
+    struct plait__order o = { .items = (void *)(uintptr_t)item, .priority = priority };
+    int err = __builtin_expect(q->is_message, 0) ? EINVAL : try_put(q, &o, false, deadline);
+
+    if (__builtin_expect(err == EAGAIN, 0)) {
+        struct plait__order waiting = o; /* so that the first attempt's stays in registers */
+
+        err = plait__queue_wait_and_try(q, attempt_put, PLAIT__PUTS, &waiting, deadline);
+    }
+    return err;
+}
+
+static inline __attribute__((always_inline)) int get(struct plait_queue *q, void *item,
+                                                     int64_t *priority_out,
+                                                     struct plait_ticket *ticket_out,
+                                                     plait_time_t deadline)
+{
+    struct plait__order o = { .items = item, .priority_out = priority_out, .ticket_out = ticket_out };
+    int err = __builtin_expect(q->is_message, 0) ? EINVAL : try_get(q, &o, false, deadline);
+
+    if (__builtin_expect(err == EAGAIN, 0)) {
+        struct plait__order waiting = o;
+
+        err = plait__queue_wait_and_try(q, attempt_get, PLAIT__GETS, &waiting, deadline);
+    }
+    return err;
+}
+
 int plait_queue_put(plait_queue_t *q, const void *item, plait_time_t deadline)
 {
-    /* The item is only read: attempt_put hands it to the put step, which takes it const. */
-    void *unconst = (void *)(uintptr_t)item;
-    int err = attempt_put(q, unconst, deadline);
-
-    if (__builtin_expect(err == EAGAIN, 0))
-        err = wait_and_try(q, attempt_put, &q->body->put, &q->body->room, unconst, deadline);
-    return err;
+    return put(q, item, 0, deadline);
 }
 
 int plait_queue_get(plait_queue_t *q, void *item, plait_time_t deadline)
 {
-    int err = attempt_get(q, item, deadline);
+    return get(q, item, NULL, NULL, deadline);
+}
 
-    if (__builtin_expect(err == EAGAIN, 0))
-        err = wait_and_try(q, attempt_get, &q->body->get, &q->body->items, item, deadline);
+int plait_queue_get_ticket(plait_queue_t *q, void *item, struct plait_ticket *ticket_out, plait_time_t deadline)
+{
+    int err = q->ledger ? get(q, item, NULL, ticket_out, deadline) : EINVAL;
+
+    if (err)
+        *ticket_out = (struct plait_ticket){ 0 };
     return err;
+}
+
+int plait_queue_put_priority(plait_queue_t *q, const void *item, int64_t priority,
+                             plait_time_t deadline)
+{
+    return q->body->kind == PLAIT_PRIORITY ? put(q, item, priority, deadline) : EINVAL;
+}
+
+int plait_queue_get_priority(plait_queue_t *q, void *item, int64_t *priority_out,
+                             plait_time_t deadline)
+{
+    return q->body->kind == PLAIT_PRIORITY ? get(q, item, priority_out, NULL, deadline) : EINVAL;
+}
+
+static bool is_deque_of_items(const struct plait_queue *q)
+{
+    return q->body->kind == PLAIT_DEQUE && !q->is_message;
+}
+
+int plait_queue_put_front(plait_queue_t *q, const void *item, plait_time_t deadline)
+{
+    struct plait__order o = { .items = (void *)(uintptr_t)item, .far = true };
+    int err = is_deque_of_items(q) ? attempt_put_front(q, &o, deadline) : EINVAL;
+
+    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_put_front, PLAIT__PUTS, &o, deadline) : err;
+}
+
+int plait_queue_get_back(plait_queue_t *q, void *item, plait_time_t deadline)
+{
+    struct plait__order o = { .items = item, .far = true };
+    int err = is_deque_of_items(q) ? attempt_get_back(q, &o, deadline) : EINVAL;
+
+    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_get_back, PLAIT__GETS, &o, deadline) : err;
 }
 
 /* ---- Among others ------------------------------------------------------------------------ */
 
 /* The end of a sleep: others may sleep on a wake that was spent on us. */
-static void leave(struct plait_queue *q, struct plait__queue_side *side, struct plait__eventcount *ec)
+static void leave(struct plait_queue *q, enum plait__queue_end end)
 {
-    plait__eventcount_cancel(ec);
-    if (plait__eventcount_done(ec) && possible(q, side))
-        plait__eventcount_signal(ec, flags_of(q));
+    plait__eventcount_cancel(plait__sleepers(q, end));
+    slept(q, end);
 }
 
 /* No room for, or no item from, a side whose lock somebody holds for long: not now. */
-static int attempt_among(struct plait__waiting *waiting, attempt_fn *attempt, struct plait__queue_side *side,
-                         struct plait__eventcount *ec)
+int plait__queue_attempt_among(struct plait__waiting *waiting, plait__attempt_fn *attempt,
+                               enum plait__queue_end end)
 {
     struct plait_queue *q = waiting->entry->object;
-    int err = plait__not_now(attempt(q, waiting->entry->buffer, PLAIT_NOW));
+    struct plait__order o = { .items = waiting->entry->buffer, .max = SIZE_MAX };
+    int err = plait__not_now(attempt(q, &o, PLAIT_NOW));
 
     if (err != EAGAIN && waiting->enlisted)
-        leave(q, side, ec);
+        leave(q, end);
     return err;
 }
 
-static bool enlist_among(struct plait__waiting *waiting, struct plait__queue_side *side, struct plait__eventcount *ec,
+/* The first attempt, before anything is announced, refuses what is made of messages. */
+static bool is_of_items(const struct plait__waiting *waiting)
+{
+    return !((struct plait_queue *)waiting->entry->object)->is_message;
+}
+
+static bool enlist_among(struct plait__waiting *waiting, enum plait__queue_end end,
                          struct plait_wait_word *word_out)
 {
     struct plait_queue *q = waiting->entry->object;
-    uint32_t prepared = waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
+    struct plait__eventcount *ec = plait__sleepers(q, end);
+    uint32_t prepared =
+        waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
 
-    *word_out = (struct plait_wait_word){ &ec->word, prepared, flags_of(q) };
-    return !possible(q, side) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
+    if (q->ledger && end == PLAIT__GETS && !plait__queue_possible(q, end))
+        plait__ledger_glance(q);
+    *word_out = (struct plait_wait_word){ &ec->word, prepared, plait__queue_flags(q) };
+    return !plait__queue_possible(q, end) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
 }
 
 static int attempt_put_among(struct plait__waiting *waiting)
 {
-    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
-
-    return attempt_among(waiting, attempt_put, &b->put, &b->room);
+    return is_of_items(waiting)
+               ? plait__queue_attempt_among(waiting, attempt_put, PLAIT__PUTS)
+               : EINVAL;
 }
 
-static bool enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+bool plait__queue_enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out)
 {
-    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
-
-    return enlist_among(waiting, &b->put, &b->room, word_out);
+    return enlist_among(waiting, PLAIT__PUTS, word_out);
 }
 
-static void delist_put(struct plait__waiting *waiting)
+void plait__queue_delist_put(struct plait__waiting *waiting)
 {
-    struct plait_queue *q = waiting->entry->object;
-
-    leave(q, &q->body->put, &q->body->room);
+    leave(waiting->entry->object, PLAIT__PUTS);
 }
 
 static int attempt_get_among(struct plait__waiting *waiting)
 {
-    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
-
-    return attempt_among(waiting, attempt_get, &b->get, &b->items);
+    return is_of_items(waiting)
+               ? plait__queue_attempt_among(waiting, attempt_get, PLAIT__GETS)
+               : EINVAL;
 }
 
-static bool enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out)
+bool plait__queue_enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out)
 {
-    struct plait__queue_body *b = ((struct plait_queue *)waiting->entry->object)->body;
-
-    return enlist_among(waiting, &b->get, &b->items, word_out);
+    return enlist_among(waiting, PLAIT__GETS, word_out);
 }
 
-static void delist_get(struct plait__waiting *waiting)
+void plait__queue_delist_get(struct plait__waiting *waiting)
 {
-    struct plait_queue *q = waiting->entry->object;
-
-    leave(q, &q->body->get, &q->body->items);
+    leave(waiting->entry->object, PLAIT__GETS);
 }
 
 struct plait_wait_entry plait_any_queue_put(plait_queue_t *q, const void *item)
 {
-    static const struct plait_waitable putting = { attempt_put_among, enlist_put, delist_put };
+    static const struct plait_waitable putting = { attempt_put_among, plait__queue_enlist_put,
+                                                    plait__queue_delist_put, PLAIT__WATCH_ENLIST };
 
-    return (struct plait_wait_entry){ .how = &putting, .object = q, .buffer = (void *)(uintptr_t)item };
+    return (
+        struct plait_wait_entry){ .how = &putting, .object = q, .buffer = (void *)(uintptr_t)item };
 }
 
 struct plait_wait_entry plait_any_queue_get(plait_queue_t *q, void *item)
 {
-    static const struct plait_waitable getting = { attempt_get_among, enlist_get, delist_get };
+    static const struct plait_waitable getting = { attempt_get_among, plait__queue_enlist_get,
+                                                    plait__queue_delist_get, PLAIT__WATCH_ENLIST };
 
     return (struct plait_wait_entry){ .how = &getting, .object = q, .buffer = item };
 }
 
-/* Both locks, put side first: the order for everyone who needs both. */
+/* ---- Closing, and figures ---- */
+
 static int close_as(struct plait_queue *q, uint32_t closed)
 {
     struct plait__queue_body *b = q->body;
-    int err = lock_side(q, &b->put, PLAIT_FOREVER);
+    int err = plait__sides_lock(q);
 
-    if (err)
-        return err;
-    err = lock_side(q, &b->get, PLAIT_FOREVER);
     if (err == 0) {
         if (load_relaxed(&b->closed) < closed)
             store_release(&b->closed, closed); /* E4 */
-        unlock_side(q, &b->get);
+        if (q->ledger && load_relaxed(&b->closed) == PLAIT__QUEUE_DISCARDED)
+            plait__ledger_discard(q);
+        plait__sides_unlock(q);
     }
-    unlock_side(q, &b->put);
-    plait__eventcount_broadcast(&b->items, flags_of(q));
-    plait__eventcount_broadcast(&b->room, flags_of(q));
+    if (q->ledger)
+        plait__ledger_tell(q);
+    plait__eventcount_broadcast(&b->items, plait__queue_flags(q));
+    plait__eventcount_broadcast(&b->room, plait__queue_flags(q));
     return err;
 }
 
@@ -382,7 +471,7 @@ bool plait_queue_is_closed(const plait_queue_t *q)
 
 size_t plait_queue_qsize(const plait_queue_t *q)
 {
-    return load_acquire(&q->body->closed) == PLAIT__QUEUE_DISCARDED ? 0 : plait__fifo_size(q);
+    return load_acquire(&q->body->closed) == PLAIT__QUEUE_DISCARDED ? 0 : plait__queue_possible(q, PLAIT__GETS);
 }
 
 bool plait_queue_is_empty(const plait_queue_t *q)
@@ -392,7 +481,7 @@ bool plait_queue_is_empty(const plait_queue_t *q)
 
 bool plait_queue_is_full(const plait_queue_t *q)
 {
-    return q->body->maxsize && plait_queue_qsize(q) >= q->body->maxsize;
+    return q->body->maxsize && plait_queue_qsize(q) && plait__queue_count(q) >= q->body->maxsize;
 }
 
 size_t plait_queue_maxsize(const plait_queue_t *q)
@@ -402,5 +491,15 @@ size_t plait_queue_maxsize(const plait_queue_t *q)
 
 size_t plait_queue_item_size(const plait_queue_t *q)
 {
-    return q->item_size;
+    return q->is_message ? 0 : q->item_size;
+}
+
+enum plait_queue_kind plait_queue_kind(const plait_queue_t *q)
+{
+    return q->body->kind;
+}
+
+unsigned long long plait_queue_dropped(const plait_queue_t *q)
+{
+    return load64_relaxed(&q->body->put.dropped) + (q->ledger ? load64_relaxed(&q->ledger->discarded) : 0);
 }

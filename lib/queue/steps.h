@@ -21,7 +21,7 @@ static inline void *place(const struct plait_queue *q, uint64_t place)
 
 static inline struct plait__segment *segment_at(const struct plait_queue *q, uint64_t at)
 {
-    return place(q, at + q->skew);
+    return plait__memory_at(q, at);
 }
 
 static inline struct plait__cell *cell_in(const struct plait_queue *q, void *cells, uint64_t index)
@@ -39,8 +39,14 @@ static inline void copy_item(void *to, const void *from, size_t size)
         memcpy(to, from, size);
 }
 
-static inline uint32_t index_of(uint64_t at) { return (uint32_t)at; }
-static inline uint32_t lap_of(uint64_t at) { return (uint32_t)(at >> 32); }
+static inline uint32_t index_of(uint64_t at)
+{
+    return (uint32_t)at;
+}
+static inline uint32_t lap_of(uint64_t at)
+{
+    return (uint32_t)(at >> 32);
+}
 
 static inline uint64_t next_place(const struct plait_queue *q, uint64_t at)
 {
@@ -67,18 +73,34 @@ static inline int ring_put(struct plait_queue *q, const void *item)
     return 0;
 }
 
-static inline int ring_get(struct plait_queue *q, void *item)
+/* The getters' next cell; NULL: it is not ready. */
+static inline struct plait__cell *ring_first(const struct plait_queue *q)
+{
+    uint64_t at = q->body->get.at;
+    struct plait__cell *cell = ring_cell(q, at);
+
+    return load_acquire(&cell->state) == 2 * lap_of(at) + 1 ? cell : NULL; /* E1 */
+}
+
+/* It is got, or discarded. */
+static inline void ring_advance(struct plait_queue *q, struct plait__cell *cell)
 {
     struct plait__queue_side *side = &q->body->get;
     uint64_t at = side->at;
-    struct plait__cell *cell = ring_cell(q, at);
 
-    if (load_acquire(&cell->state) != 2 * lap_of(at) + 1) /* E1 */
-        return EAGAIN;
-    copy_item(item, cell->item, q->item_size);
     store_release(&cell->state, 2 * lap_of(at) + 2); /* E1 */
     compiler_barrier();
     store64_relaxed(&side->at, next_place(q, at));
+}
+
+static inline int ring_get(struct plait_queue *q, void *item)
+{
+    struct plait__cell *cell = ring_first(q);
+
+    if (!cell)
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
+    ring_advance(q, cell);
     return 0;
 }
 
@@ -109,7 +131,8 @@ static inline int chain_put(struct plait_queue *q, const void *item)
     return 0;
 }
 
-static inline int chain_get(struct plait_queue *q, void *item)
+/* The getters' next cell; NULL: it is not ready. */
+static inline struct plait__cell *chain_first(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->get;
     struct plait__segment *s = segment_at(q, side->segment);
@@ -117,16 +140,34 @@ static inline int chain_get(struct plait_queue *q, void *item)
 
     if (side->at - s->first == q->body->cells) {
         if (plait__fifo_shorten(q) != 0)
-            return EAGAIN;
+            return NULL;
         s = segment_at(q, side->segment);
     }
     cell = cell_in(q, s->cells, side->at - s->first);
-    if (load_acquire(&cell->state) != READY) /* E1 */
+    return load_acquire(&cell->state) == READY ? cell : NULL; /* E1 */
+}
+
+static inline int chain_get(struct plait_queue *q, void *item)
+{
+    struct plait__queue_side *side = &q->body->get;
+    struct plait__cell *cell = chain_first(q);
+
+    if (!cell)
         return EAGAIN;
     copy_item(item, cell->item, q->item_size);
     store_release(&cell->state, TAKEN);
     compiler_barrier();
     store64_relaxed(&side->at, side->at + 1);
+    return 0;
+}
+
+static inline int plait__fifo_peek_step(struct plait_queue *q, void *item)
+{
+    struct plait__cell *cell = q->body->maxsize ? ring_first(q) : chain_first(q);
+
+    if (!cell)
+        return EAGAIN;
+    copy_item(item, cell->item, q->item_size);
     return 0;
 }
 
@@ -139,6 +180,40 @@ static inline int plait__fifo_put_step(struct plait_queue *q, const void *item)
 static inline int plait__fifo_get_step(struct plait_queue *q, void *item)
 {
     return q->body->maxsize ? ring_get(q, item) : chain_get(q, item);
+}
+
+/* Of whatever kind. */
+static inline int plait__put_step(struct plait_queue *q, const void *item, int64_t priority)
+{
+    return __builtin_expect(q->is_pile, 0) ? plait__pile_put(q, item, priority)
+                                           : plait__fifo_put_step(q, item);
+}
+
+static inline int plait__get_step(struct plait_queue *q, void *item, int64_t *priority_out)
+{
+    return __builtin_expect(q->is_pile, 0) ? plait__pile_get(q, item, priority_out)
+                                           : plait__fifo_get_step(q, item);
+}
+
+static inline int plait__peek_step(struct plait_queue *q, void *item)
+{
+    return q->is_pile ? plait__pile_peek(q, item) : plait__fifo_peek_step(q, item);
+}
+
+/* The same, or `far`: at the other end of a deque. */
+static inline int plait__put_at(struct plait_queue *q, const void *item, int64_t priority, bool far)
+{
+    return far ? plait__pile_put_front(q, item) : plait__put_step(q, item, priority);
+}
+
+static inline int plait__get_at(struct plait_queue *q, void *item, int64_t *priority_out, bool far)
+{
+    return far ? plait__pile_get_back(q, item) : plait__get_step(q, item, priority_out);
+}
+
+static inline int plait__peek_at(struct plait_queue *q, void *item, bool far)
+{
+    return far ? plait__pile_peek_back(q, item) : plait__peek_step(q, item);
 }
 
 #endif

@@ -51,6 +51,8 @@ int plait_pthread_barrierattr_init(plait_pthread_barrierattr_t *attr)
 
 int plait_pthread_barrierattr_destroy(plait_pthread_barrierattr_t *attr)
 {
+    if (!attr)
+        return EINVAL;
     attr->pshared = -1;
     return 0;
 }

@@ -99,6 +99,8 @@ int plait_pthread_condattr_init(plait_pthread_condattr_t *attr)
 
 int plait_pthread_condattr_destroy(plait_pthread_condattr_t *attr)
 {
+    if (!attr)
+        return EINVAL;
     attr->pshared = -1;
     return 0;
 }

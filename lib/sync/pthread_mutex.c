@@ -192,6 +192,8 @@ int plait_pthread_mutexattr_init(plait_pthread_mutexattr_t *attr)
 
 int plait_pthread_mutexattr_destroy(plait_pthread_mutexattr_t *attr)
 {
+    if (!attr)
+        return EINVAL;
     attr->type = -1;
     return 0;
 }

@@ -6,9 +6,8 @@
  * pthreads. A process-shared one whose writer died is treated as the mutex is (pthread_mutex.c): released as it is, so that
  * it stays not recoverable, and all who come sleep.
  *
- * POSIX lets it be destroyed by whoever has seen, by locking it, that all others have unlocked it, though a writer may
- * still be on its way out of unlock. A private one is not touched then any more. A process-shared one's writer has its
- * inner lock a little longer than the gate is closed; destroy acquires it once more where it meets that.
+ * POSIX lets it be destroyed by whoever has seen, by locking it, that all others have unlocked it, though some may still
+ * be on their way out of unlock. They do not touch it any more (rwlock_gate.c).
  */
 #include "sync/pthread_names.h"
 
@@ -88,13 +87,6 @@ int plait_pthread_rwlock_init(plait_pthread_rwlock_t *rw, const plait_pthread_rw
     return plait__pthread_init_error(err, flags);
 }
 
-/* Nobody holds it. The inner lock is held by a writer that leaves. */
-static void wait_for_leaver(plait_pthread_rwlock_t *rw)
-{
-    if (lock_until(rw, plait_rwlock_acquire_write, plait_after(1)) == 0)
-        plait_rwlock_release(&rw->rwlock);
-}
-
 int plait_pthread_rwlock_destroy(plait_pthread_rwlock_t *rw)
 {
     int err;
@@ -102,10 +94,6 @@ int plait_pthread_rwlock_destroy(plait_pthread_rwlock_t *rw)
     if (rw->ended)
         return EINVAL;
     err = plait_rwlock_fini(&rw->rwlock);
-    if (err == EBUSY && !plait_rwlock_is_written(&rw->rwlock) && plait_rwlock_readers(&rw->rwlock) == 0) {
-        wait_for_leaver(rw);
-        err = plait_rwlock_fini(&rw->rwlock);
-    }
     rw->ended = err == 0;
     return err;
 }
@@ -167,6 +155,8 @@ int plait_pthread_rwlockattr_init(plait_pthread_rwlockattr_t *attr)
 
 int plait_pthread_rwlockattr_destroy(plait_pthread_rwlockattr_t *attr)
 {
+    if (!attr)
+        return EINVAL;
     attr->pshared = -1;
     return 0;
 }

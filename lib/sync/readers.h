@@ -18,7 +18,7 @@ struct plait__reader_hold {
     uint64_t lock;  /* atomic (E1, E3 of rwlock_gate.h): address of the lock, 0: free */
     uint32_t state; /* atomic: 0 while free */
     uint32_t depth; /* owner only: levels */
-    void *caller;   /* owner only: the thread, or which fiber of it */
+    void *caller;   /* owner only: the thread, or which fiber of it; + 1: waits among other things */
 };
 
 /* The holds of a thread; some more rows if it reads many locks at once. Rows are never freed, but given to other threads. */
@@ -67,6 +67,12 @@ struct plait__reader_row *plait__reader_row_at(uint32_t number);
 static inline uint64_t plait__reader_group(const struct plait__reader_row *row)
 {
     return (uint64_t)1 << row->number % PLAIT__READER_GROUPS;
+}
+
+/* The row of a hold: rows lie at multiples of their size. */
+static inline struct plait__reader_row *plait__reader_row_of(struct plait__reader_hold *hold)
+{
+    return (struct plait__reader_row *)((uintptr_t)hold & ~(uintptr_t)(sizeof(struct plait__reader_row) - 1));
 }
 
 /* Those who sleep on this row look again. */

@@ -428,7 +428,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__UNWATCHED };
 
     return (struct plait_wait_entry){ .how = &acquiring, .object = rlock };
 }

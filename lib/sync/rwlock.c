@@ -49,17 +49,11 @@
 
 #include <errno.h>
 
-#include "base/clock.h"
-#include "base/fence.h"
-#include "sync/readers.h"
+#include "sync/rwlock_private.h"
 #include "sync/rwlock_shared.h"
 #include "wait/caller.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
-
-#define EPOCH_SHIFT 48
-#define ROUND_SHIFT 32
-#define ROUND_MASK ((uint64_t)0xffff << ROUND_SHIFT)
 
 enum {
     CLOSED = PLAIT__GATE_CLOSED,
@@ -72,167 +66,27 @@ enum {
 
 _Static_assert(sizeof(plait_rwlock_t) == 88, "part of the ABI");
 
-/* ---- The gate, private and shared --------------------------------------------------------- */
-
-/* The next state: open, nobody asleep, and the next round if that wakes writers. */
-static uint64_t opened(uint64_t state, uint64_t phase)
-{
-    uint64_t next = (state & ~(uint64_t)(CLOSED | READERS | WRITERS)) ^ phase;
-
-    if (state & WRITERS)
-        next = (next & ~ROUND_MASK) | ((next + ((uint64_t)1 << ROUND_SHIFT)) & ROUND_MASK);
-    return next;
-}
-
-void plait__gate_open(plait_rwlock_t *rw, uint64_t state, uint64_t phase)
-{
-    uint32_t *low = plait__gate_low(rw), *high = plait__gate_high(rw);
-    unsigned flags = rw->writer.mode & PLAIT_SHARED;
-
-    while (!cas64_release(&rw->state, &state, opened(state, phase))) /* E2 */
-        ;
-    if (state & READERS)
-        plait_wake(low, UINT_MAX, flags);
-    if (state & WRITERS)
-        plait_wake(high, state & HUNGRY ? UINT_MAX : 1, flags);
-}
-
-void plait__gate_spin(const struct plait__gate_hold *hold, uint64_t state, plait_time_t deadline)
-{
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_CHANGE, deadline);
-
-    while (plait__gate_is_in_way(hold, state))
-        if (!plait__spin_pause(&spin))
-            return;
-    plait__spin_paid(&spin);
-}
-
-int plait__gate_await(const struct plait__gate_hold *hold, uint64_t state, bool shared, plait_time_t deadline,
-                      plait_time_t *slice)
-{
-    unsigned flags = shared ? PLAIT_SHARED : 0;
-    plait_time_t until = deadline;
-    int err;
-
-    if (deadline <= PLAIT_NOW)
-        return plait_wait(hold->wanted, load_relaxed(hold->wanted), flags, PLAIT_NOW);
-    exchange_seqcst(hold->wanted, 1); /* E3 */
-    if (!shared && !plait__fence_everywhere()) {
-        until = plait_now() + PLAIT__MILLISECOND;
-        until = until < deadline ? until : deadline;
-    }
-    if (!plait__gate_is_in_way(hold, state)) /* E3 */
-        return 0;
-    err = plait__wait_sliced(hold->wanted, 1, flags, until, slice);
-    return err == ETIMEDOUT && until < deadline ? 0 : err;
-}
-
-static bool heal(plait_rwlock_t *rw, uint64_t *state);
-
-/* May the reader, whose hold says `mine`, go in? Or has it been let in by a change of the phase? */
-static bool is_in(const struct plait__gate_pass *pass, uint64_t state, uint32_t mine)
-{
-    if (mine == PLAIT__HOLD_READING)
-        return !(state & CLOSED);
-    if (mine == plait__gate_waiting(state))
-        return false;
-    store_release(pass->state, PLAIT__HOLD_READING); /* which it was already, to the writers */
-    return true;
-}
-
-/* Turn the hold into what it has to be; and then look again. */
-static uint32_t become(const struct plait__gate_pass *pass, uint32_t hold_state, unsigned flags)
-{
-    exchange_seqcst(pass->state, hold_state); /* E1 */
-    if (hold_state != PLAIT__HOLD_READING)    /* not in the way of a writer any more */
-        plait__gate_wake_wanted(pass->wanted, flags);
-    return hold_state;
-}
-
-int plait__gate_enter(plait_rwlock_t *rw, const struct plait__gate_pass *pass, plait_time_t deadline)
-{
-    unsigned shared = rw->writer.mode & PLAIT_SHARED;
-    uint32_t mine = PLAIT__HOLD_READING;
-    plait_time_t slice = 0;
-    bool spun = false;
-    int err = 0;
-
-    for (;;) {
-        uint64_t s = load64_seqcst(&rw->state); /* E1, E2 */
-
-        if (!(load64_seqcst(&rw->groups) & pass->group)) {
-            or64_seqcst(&rw->groups, pass->group);
-            continue;
-        }
-        if (is_in(pass, s, mine))
-            return 0;
-        if (!(s & CLOSED)) { /* a writer gave up */
-            mine = become(pass, PLAIT__HOLD_READING, shared);
-            continue;
-        }
-        if (!shared && heal(rw, &s))
-            continue;
-        if (mine == PLAIT__HOLD_READING) {
-            mine = become(pass, plait__gate_waiting(s), shared);
-            continue;
-        }
-        if (!spun && deadline > PLAIT_NOW) {
-            spun = true;
-            if (plait__spin_until_changed(PLAIT__SPIN_CHANGE, plait__gate_low(rw), (uint32_t)s, deadline))
-                continue;
-        }
-        if (shared) {
-            int found = plait__rwlock_look_after_writer(rw);
-
-            if (found)
-                return found;
-        }
-        if (err)
-            return err;
-        if (deadline > PLAIT_NOW && !(s & READERS)) {
-            if (!cas64_relaxed(&rw->state, &s, s | READERS))
-                continue;
-            s |= READERS;
-        }
-        err = plait__wait_sliced(plait__gate_low(rw), (uint32_t)s, shared, deadline, &slice);
-    }
-}
-
-/* ---- Private: fork ------------------------------------------------------------------------ */
-
-static uint64_t own_epoch(void)
-{
-    return (uint64_t)plait__reader.epoch << EPOCH_SHIFT;
-}
-
-/*
- * In the child of a fork: who has closed the gate, or wants it next, is not here. True: the state has changed. (What
- * a thread was writing stays as it is; the forking thread's own is released by the forking thread.)
- */
-static bool heal(plait_rwlock_t *rw, uint64_t *state)
-{
-    uint64_t s = *state;
-
-    if (s >> EPOCH_SHIFT == own_epoch() >> EPOCH_SHIFT || !(s & (CLOSED | HUNGRY)) || loadptr_acquire(&rw->owner))
-        return false;
-    s = (opened(s, 0) & ~(uint64_t)HUNGRY) << 16 >> 16 | own_epoch();
-    cas64_seqcst(&rw->state, state, s);
-    return true;
-}
-
 /* ---- Private: writers ---------------------------------------------------------------------- */
 
 static uint64_t closed_by_us(uint64_t state)
 {
-    return (state | CLOSED) << 16 >> 16 | own_epoch();
+    return (state | CLOSED) << 16 >> 16 | plait__gate_own_epoch();
 }
 
 static struct plait__gate_hold hold_at(const plait_rwlock_t *rw, struct plait__reader_row *row, int i)
 {
-    return (struct plait__gate_hold){ &row->holds[i].lock, (uint64_t)(uintptr_t)rw, &row->holds[i].state, &row->wanted };
+    return (struct plait__gate_hold){ &row->holds[i].lock, (uint64_t)(uintptr_t)rw, &row->holds[i].state,
+                                      &row->wanted };
 }
 
-static int await_row(plait_rwlock_t *rw, struct plait__reader_row *row, uint64_t state, plait_time_t deadline, bool *seen)
+/* How long a writer waits for readers, and for which one in vain. */
+struct patience {
+    plait_time_t deadline;
+    struct plait__gate_hold in_way;
+};
+
+static int await_row(plait_rwlock_t *rw, struct plait__reader_row *row, uint64_t state, struct patience *patience,
+                     bool *seen)
 {
     for (int i = 0; i < PLAIT__READER_HOLDS; i++) {
         struct plait__gate_hold hold = hold_at(rw, row, i);
@@ -243,18 +97,19 @@ static int await_row(plait_rwlock_t *rw, struct plait__reader_row *row, uint64_t
             continue;
         *seen = true;
         if (plait__gate_is_in_way(&hold, state))
-            plait__gate_spin(&hold, state, deadline);
+            plait__gate_spin(&hold, state, patience->deadline);
         while (plait__gate_is_in_way(&hold, state)) {
+            patience->in_way = hold;
             if (err)
                 return err;
-            err = plait__gate_await(&hold, state, false, deadline, &slice);
+            err = plait__gate_await(&hold, state, false, patience->deadline, &slice);
         }
     }
     return 0;
 }
 
 /* Wait for the readers in some groups; the gate is closed, and the groups' bits are cleared. */
-static int await_readers(plait_rwlock_t *rw, uint64_t groups, uint64_t state, plait_time_t deadline)
+static int await_readers(plait_rwlock_t *rw, uint64_t groups, uint64_t state, struct patience *patience)
 {
     uint32_t rows = plait__reader_rows();
     uint64_t keep = 0;
@@ -267,7 +122,7 @@ static int await_readers(plait_rwlock_t *rw, uint64_t groups, uint64_t state, pl
 
             if (load_acquire(&row->epoch) != plait__reader.epoch)
                 continue;
-            err = await_row(rw, row, state, deadline, &seen);
+            err = await_row(rw, row, state, patience, &seen);
             if (err) {
                 or64_seqcst(&rw->groups, groups);
                 return err;
@@ -281,58 +136,93 @@ static int await_readers(plait_rwlock_t *rw, uint64_t groups, uint64_t state, pl
     return 0;
 }
 
+int plait__rwlock_await_readers(plait_rwlock_t *rw, uint64_t state, plait_time_t deadline,
+                                struct plait__gate_hold *in_way)
+{
+    struct patience patience = { .deadline = deadline };
+    int err = 0;
+
+    if (load64_seqcst(&rw->groups)) /* E1 */
+        err = await_readers(rw, exchange64_seqcst(&rw->groups, 0), state, &patience);
+    *in_way = patience.in_way;
+    return err;
+}
+
+void plait__rwlock_write(plait_rwlock_t *rw, uint64_t state)
+{
+    rw->taken = state;
+    storeptr_relaxed(&rw->owner, plait__caller());
+}
+
 /* The caller has closed the gate. */
 static int go_in(plait_rwlock_t *rw, uint64_t state, plait_time_t deadline)
 {
-    if (load64_seqcst(&rw->groups)) { /* E1 */
-        int err = await_readers(rw, exchange64_seqcst(&rw->groups, 0), state, deadline);
+    struct plait__gate_hold in_way;
+    int err = plait__rwlock_await_readers(rw, state, deadline, &in_way);
 
-        if (err) {
-            plait__gate_open(rw, state, 0);
-            return err;
-        }
-    }
-    rw->taken = state;
-    storeptr_relaxed(&rw->owner, plait__caller());
-    return 0;
+    if (err)
+        plait__gate_open(rw, state, 0);
+    else
+        plait__rwlock_write(rw, state);
+    return err;
 }
 
-/* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
-static void leave_to_others(plait_rwlock_t *rw, bool slept, bool hungry)
+bool plait__rwlock_try_close(plait_rwlock_t *rw, const struct plait__rwlock_contest *contest, uint64_t *state_out)
 {
     uint64_t s = load64_relaxed(&rw->state), next;
 
     do {
-        next = hungry ? s & ~(uint64_t)HUNGRY : s;
-        if (slept && (s & CLOSED))
+        while (plait__gate_heal(rw, &s))
+            s = load64_relaxed(&rw->state);
+        *state_out = s;
+        if ((s & CLOSED) || (!contest->hungry && (s & HUNGRY)))
+            return false;
+        next = closed_by_us(s) | (contest->slept ? WRITERS : 0);
+        next &= contest->hungry ? ~(uint64_t)HUNGRY : ~(uint64_t)0;
+    } while (!cas64_seqcst(&rw->state, &s, next)); /* E1, E2 */
+    *state_out = next;
+    return true;
+}
+
+bool plait__rwlock_queue_up(plait_rwlock_t *rw, struct plait__rwlock_contest *contest, uint64_t *state)
+{
+    bool set_hungry = contest->forestalled >= FORESTALLED_MAX && !(*state & HUNGRY);
+    uint64_t next = *state | WRITERS | (set_hungry ? HUNGRY : 0);
+
+    if (next != *state && !cas64_relaxed(&rw->state, state, next))
+        return false;
+    *state = next;
+    contest->hungry = contest->hungry || set_hungry;
+    contest->slept = true;
+    contest->forestalled++;
+    return true;
+}
+
+void plait__rwlock_leave_to_others(plait_rwlock_t *rw, const struct plait__rwlock_contest *contest)
+{
+    uint64_t s = load64_relaxed(&rw->state), next;
+
+    do {
+        next = contest->hungry ? s & ~(uint64_t)HUNGRY : s;
+        if (contest->slept && (s & CLOSED))
             next |= WRITERS;
     } while (next != s && !cas64_relaxed(&rw->state, &s, next));
-    if (slept && !(s & CLOSED))
-        plait_wake(plait__gate_high(rw), hungry ? UINT_MAX : 1, 0);
+    if (contest->slept && !(s & CLOSED))
+        plait_wake(plait__gate_high(rw), contest->hungry ? UINT_MAX : 1, 0);
 }
 
 /* Close the gate, in competition with other writers. *state_out: as it is then. */
 static int close_gate(plait_rwlock_t *rw, plait_time_t deadline, uint64_t *state_out)
 {
-    unsigned forestalled = 0;
-    bool slept = false, hungry = false, spun = deadline <= PLAIT_NOW;
+    struct plait__rwlock_contest contest = { 0 };
+    bool spun = deadline <= PLAIT_NOW;
     int err = 0;
 
-    for (;;) {
-        uint64_t s = load64_relaxed(&rw->state), next;
+    while (!plait__rwlock_try_close(rw, &contest, state_out)) {
+        uint64_t s = *state_out;
 
-        if (heal(rw, &s))
-            continue;
-        if (!(s & CLOSED) && (hungry || !(s & HUNGRY))) {
-            next = closed_by_us(s) | (slept ? WRITERS : 0);
-            next &= hungry ? ~(uint64_t)HUNGRY : ~(uint64_t)0;
-            if (!cas64_seqcst(&rw->state, &s, next)) /* E1, E2 */
-                continue;
-            *state_out = next;
-            return 0;
-        }
         if (err) {
-            leave_to_others(rw, slept, hungry);
+            plait__rwlock_leave_to_others(rw, &contest);
             return err;
         }
         if ((s & CLOSED) && loadptr_relaxed(&rw->owner) == plait__caller())
@@ -342,19 +232,11 @@ static int close_gate(plait_rwlock_t *rw, plait_time_t deadline, uint64_t *state
             if (plait__spin_until_changed(PLAIT__SPIN_CHANGE, plait__gate_low(rw), (uint32_t)s, deadline))
                 continue;
         }
-        if (deadline > PLAIT_NOW) {
-            bool set_hungry = forestalled >= FORESTALLED_MAX && !(s & HUNGRY);
-
-            next = s | WRITERS | (set_hungry ? HUNGRY : 0);
-            if (next != s && !cas64_relaxed(&rw->state, &s, next))
-                continue;
-            hungry = hungry || set_hungry;
-            slept = true;
-            s = next;
-        }
+        if (deadline > PLAIT_NOW && !plait__rwlock_queue_up(rw, &contest, &s))
+            continue;
         err = plait_wait(plait__gate_high(rw), (uint32_t)(s >> 32), 0, deadline);
-        forestalled++;
     }
+    return 0;
 }
 
 static int write_private(plait_rwlock_t *rw, plait_time_t deadline)
@@ -407,7 +289,8 @@ static void release_write(plait_rwlock_t *rw)
 {
     uint64_t s = rw->taken;
 
-    if (__builtin_expect((s ^ own_epoch()) >> EPOCH_SHIFT != 0, 0)) /* closed before the fork: no business of heal() */
+    if (__builtin_expect((s ^ plait__gate_own_epoch()) >> PLAIT__GATE_EPOCH_SHIFT != 0,
+                         0)) /* closed before the fork: no business of plait__gate_heal */
         s = make_ours(rw);
     storeptr_relaxed(&rw->owner, NULL);
     if (__builtin_expect(!(s & (READERS | WRITERS)), 1) &&
@@ -436,10 +319,7 @@ static __attribute__((noinline)) int enter(plait_rwlock_t *rw, struct plait__rea
 
 static void publish(plait_rwlock_t *rw, struct plait__reader_hold *hold)
 {
-    plait__reader.used++;
-    hold->depth = 1;
-    hold->caller = plait__caller();
-    exchange64_seqcst(&hold->lock, (uint64_t)(uintptr_t)rw); /* E1 */
+    plait__rwlock_publish(rw, hold, plait__caller());
 }
 
 static __attribute__((noinline)) int read_anyhow(plait_rwlock_t *rw, plait_time_t deadline)
@@ -551,15 +431,20 @@ int plait_rwlock_init(plait_rwlock_t *rw, unsigned flags)
     plait_rwlock_t fresh = PLAIT_RWLOCK_INIT;
     int err;
 
+    if (!rw)
+        return EINVAL;
     if (!(flags & PLAIT_SHARED))
-        return !rw || plait_lock_init(&fresh.writer, flags) ? EINVAL : (*rw = fresh, 0);
+        return plait_lock_init(&fresh.writer, flags) ? EINVAL : (*rw = fresh, 0);
     err = plait_lock_init(&rw->writer, flags);
     return err ? err : plait__rwlock_shared_init(rw);
 }
 
 bool plait_rwlock_is_written(const plait_rwlock_t *rw)
 {
-    return loadptr_relaxed(&rw->owner) != NULL;
+    if (!loadptr_relaxed(&rw->owner))
+        return false;
+    return !plait__gate_is_shared(rw) ||
+           plait_lock_is_locked(&rw->writer); /* else it has died, or was given up as lost */
 }
 
 unsigned plait_rwlock_readers(const plait_rwlock_t *rw)
@@ -586,6 +471,10 @@ unsigned plait_rwlock_readers(const plait_rwlock_t *rw)
     return count;
 }
 
+/*
+ * May be called by whoever was let in last, at once: nobody who has let the caller in, or has left before it, has anything more to
+ * do with the lock (rwlock_gate.c). Shared: a writer that waits, or is waited for, holds `writer`; who leaves has given it back before.
+ */
 int plait_rwlock_fini(plait_rwlock_t *rw)
 {
     if (plait_rwlock_is_written(rw) || plait_rwlock_readers(rw))

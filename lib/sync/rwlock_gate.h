@@ -10,6 +10,7 @@
 #include <plait/rwlock.h>
 
 #include "base/atomic.h"
+#include "sync/readers.h"
 
 /* Bits of plait_rwlock_t.state. */
 enum {
@@ -19,6 +20,9 @@ enum {
     PLAIT__GATE_WRITERS = 1u << 3, /* private: writers sleep on the high half, or did */
     PLAIT__GATE_HUNGRY = 1u << 4   /* private: a writer that has waited long wants it next */
 };
+
+/* Private: the upper quarter of the state is the fork epoch of who closed the gate last. */
+#define PLAIT__GATE_EPOCH_SHIFT 48
 
 /* States of a reader's hold. */
 enum {
@@ -56,6 +60,23 @@ static inline uint32_t plait__gate_waiting(uint64_t state)
 }
 
 /*
+ * One look by a reader whose hold is published. True: it reads, and this is not to be called again. False: it waits, its hold says
+ * so, and the gate was closed with *state_out.
+ */
+bool plait__gate_look(plait_rwlock_t *rw, const struct plait__gate_pass *pass, uint64_t *state_out);
+
+/* Say that somebody is going to sleep for the gate; false: it has changed. */
+static inline bool plait__gate_say_asleep(plait_rwlock_t *rw, uint64_t *state)
+{
+    if (!(*state & PLAIT__GATE_READERS)) {
+        if (!cas64_relaxed(&rw->state, state, *state | PLAIT__GATE_READERS))
+            return false;
+        *state |= PLAIT__GATE_READERS;
+    }
+    return true;
+}
+
+/*
  * The rest of acquiring for reading, after the hold was published as READING, with a full barrier. 0: the caller reads.
  * Else it does not, and gives up the hold: ETIMEDOUT, ECANCELED; EDEADLK; and what plait__rwlock_look_after_writer says.
  */
@@ -66,17 +87,24 @@ struct plait__gate_hold {
     const uint64_t *name; /* the word that names the lock */
     uint64_t expected;    /* while it does, it is this */
     const uint32_t *state;
-    uint32_t *wanted;     /* of its row */
+    uint32_t *wanted; /* of its row */
 };
 
 /* Is it in the way of the writer that has closed the gate? */
 static inline bool plait__gate_is_in_way(const struct plait__gate_hold *hold, uint64_t state)
 {
-    return load64_seqcst(hold->name) == hold->expected && load_seqcst(hold->state) != plait__gate_waiting(state); /* E1 */
+    return load64_seqcst(hold->name) == hold->expected &&
+           load_seqcst(hold->state) != plait__gate_waiting(state); /* E1 */
 }
 
 /* Watch it for a while, as long as it is in the way. */
 void plait__gate_spin(const struct plait__gate_hold *hold, uint64_t state, plait_time_t deadline);
+
+/*
+ * Say in the row that a writer is going to sleep until something there is released; for no longer than *until_out. False: the hold is
+ * in the way no more.
+ */
+bool plait__gate_want(const struct plait__gate_hold *hold, uint64_t state, bool shared, plait_time_t *until_out);
 
 /* Sleep until a hold that is in the way changes. 0: look again. */
 int plait__gate_await(const struct plait__gate_hold *hold, uint64_t state, bool shared, plait_time_t deadline,
@@ -84,6 +112,17 @@ int plait__gate_await(const struct plait__gate_hold *hold, uint64_t state, bool 
 
 /* Open the gate for readers; with `phase`, those who wait by now are in. Nothing of the lock is touched afterwards. */
 void plait__gate_open(plait_rwlock_t *rw, uint64_t state, uint64_t phase);
+
+static inline uint64_t plait__gate_own_epoch(void)
+{
+    return (uint64_t)plait__reader.epoch << PLAIT__GATE_EPOCH_SHIFT;
+}
+
+/*
+ * Private, in the child of a fork: who has closed the gate, or wants it next, is not here. True: the state has changed. (What
+ * a thread was writing stays as it is; the forking thread's own is released by the forking thread.)
+ */
+bool plait__gate_heal(plait_rwlock_t *rw, uint64_t *state);
 
 /* Wake whoever sleeps on a row, and says so. */
 static inline void plait__gate_wake_wanted(uint32_t *wanted, unsigned flags)

@@ -3,14 +3,16 @@
  * How it works
  *
  * The gate, the phases and the groups are those of rwlock.c. Here the writer holds the robust lock `writer` from before it
- * closes the gate until after it has opened it, and a reader's hold is one of its slot in the arena's table of participants
+ * closes the gate until just before it opens it, and a reader's hold is one of its slot in the arena's table of participants
  * (arena/holds.h), so that both are known when they die. The group of a reader is its slot's number, modulo 64.
  *
  *     writer      robust, held by the writer
+ *     leaver      who released `writer` last without having opened the gate: its slot's number + 1, and generation. Set before
+ *                 that release; 0 from before the next one closes the gate. Guarded by `writer`.
  *     owner       not NULL while the data may be half changed: stored after the readers have left, cleared before the
  *                 gate is opened. Guarded by `writer`.
  *     taken       1: half changed by a dead writer, and not declared good again. Guarded by `writer`.
- *     hold        state READING or WAITING, number the fiber, count the levels
+ *     hold        state READING or WAITING, number the fiber (AMONG_OTHERS: rwlock_any.c), count the levels
  *
  * A dead reader's hold is an orphan: a writer that meets it drops it. Those who sleep for a reader look for that after
  * each slice.
@@ -21,6 +23,15 @@
  * closed anew. The dead may have had the groups' bits in hand: all are set. All that may be done again: a killed
  * repairer is a dead writer. When it was told and releases without declaring the data good, the gate stays closed, and
  * the inner lock says ENOTRECOVERABLE to all who come.
+ *
+ * A leaving writer opens the gate last, because whoever that lets in may free the lock: it could not release `writer` any more.
+ * In between the gate is closed, and `writer` free. Invariant: while the gate is closed, either a holder of `writer`, living or
+ * dead, has closed it, and `leaver` is 0; or `leaver` names who will open it with its next step, and nobody else closes or
+ * opens it before, unless that one is gone. For: who gets `writer` and finds a leaver waits until the gate is open
+ * or the leaver gone (from then on it will not touch the lock), before it clears `leaver`, and closes the gate after that. So
+ * the opening of a leaver never hits a gate that another has closed, and it is nobody's before it is open. A stopped leaver is waited for, as
+ * a stopped holder is. A reader at such a gate sleeps until it is opened; a slice later it finds a leaver that is gone, and opens the
+ * gate itself. Who releases `writer` without having closed the gate leaves `leaver` alone.
  *
  * E3 of rwlock.c: here the reader makes the full barrier between giving up its hold and looking at `wanted`; the writer's
  * threads are not all in one process. Killed in between, it is found by the sleeper's slices.
@@ -33,19 +44,18 @@
 
 #include "arena/holds.h"
 #include "arena/member.h"
+#include "sync/lock.h"
 #include "sync/rwlock_gate.h"
 #include "wait/caller.h"
 #include "wait/robust.h"
 #include "wait/spin.h"
+#include "wait/waiting.h"
 
 enum { GROUPS = 64 };
 
 #define HALF_CHANGED ((void *)1) /* an owner */
 
-static struct plait__arena_header *header_of(const plait_rwlock_t *rw)
-{
-    return plait__arena_header_of(&rw->writer, rw->writer.arena_offset);
-}
+enum { CLOSED = PLAIT__GATE_CLOSED };
 
 static uint64_t name_of(const plait_rwlock_t *rw)
 {
@@ -58,7 +68,7 @@ static uint64_t name_of(const plait_rwlock_t *rw)
 static __attribute__((noinline)) struct plait__hold *own_hold_further(const plait_rwlock_t *rw,
                                                                       const struct plait__slot *self)
 {
-    struct plait__holds_walk walk = plait__holds_of(header_of(rw), name_of(rw));
+    struct plait__holds_walk walk = plait__holds_of(plait__rwlock_header(rw), name_of(rw));
     uint64_t name = plait__hold_own_name(self, walk.of);
     struct plait__hold *hold;
 
@@ -84,16 +94,21 @@ static inline struct plait__hold *own_hold(const plait_rwlock_t *rw, struct plai
     return __builtin_expect(load64_relaxed(&self->row.more) != 0, 0) ? own_hold_further(rw, self) : NULL;
 }
 
-static uint64_t group_of(const plait_rwlock_t *rw, const struct plait__slot *slot)
+static uint64_t number_of(const plait_rwlock_t *rw, const struct plait__slot *slot)
 {
-    return (uint64_t)1 << (slot - plait__slot_at(header_of(rw), 0)) % GROUPS;
+    return (uint64_t)(slot - plait__slot_at(plait__rwlock_header(rw), 0));
 }
 
-/* Say that the caller reads: a hold, and a full barrier. */
-static int publish(plait_rwlock_t *rw, struct plait__slot *self, struct plait__hold **hold_out)
+uint64_t plait__rwlock_shared_group(const plait_rwlock_t *rw, const struct plait__slot *slot)
 {
-    struct plait__hold contents = { .number = plait__fiber_number, .state = PLAIT__HOLD_READING, .count = 1 };
-    int err = plait__hold_take(header_of(rw), self, name_of(rw), &contents, hold_out);
+    return (uint64_t)1 << number_of(rw, slot) % GROUPS;
+}
+
+int plait__rwlock_shared_publish(plait_rwlock_t *rw, struct plait__slot *self, uint64_t number,
+                                 struct plait__hold **hold_out)
+{
+    struct plait__hold contents = { .number = number, .state = PLAIT__HOLD_READING, .count = 1 };
+    int err = plait__hold_take(plait__rwlock_header(rw), self, name_of(rw), &contents, hold_out);
 
     if (err)
         return err;
@@ -102,8 +117,13 @@ static int publish(plait_rwlock_t *rw, struct plait__slot *self, struct plait__h
     return 0;
 }
 
+static int publish(plait_rwlock_t *rw, struct plait__slot *self, struct plait__hold **hold_out)
+{
+    return plait__rwlock_shared_publish(rw, self, plait__fiber_number, hold_out);
+}
+
 /* Give a hold up: as plait__hold_drop, and a full barrier. */
-static void drop(struct plait__slot *self, struct plait__hold *hold)
+void plait__rwlock_shared_drop(struct plait__slot *self, struct plait__hold *hold)
 {
     exchange64_seqcst(&hold->name, 0); /* E1, E3 */
     barrier_after_rmw();
@@ -115,7 +135,7 @@ int plait__rwlock_shared_read(plait_rwlock_t *rw, plait_time_t deadline)
     struct plait__gate_pass pass;
     struct plait__slot *self;
     struct plait__hold *hold;
-    int err = plait__member(header_of(rw), &self);
+    int err = plait__member(plait__rwlock_header(rw), &self);
 
     if (err)
         return err;
@@ -129,19 +149,18 @@ int plait__rwlock_shared_read(plait_rwlock_t *rw, plait_time_t deadline)
     err = publish(rw, self, &hold);
     if (err)
         return err;
-    pass = (struct plait__gate_pass){ &hold->state, &self->row.wanted, group_of(rw, self) };
-    if (!(load64_seqcst(&rw->state) & PLAIT__GATE_CLOSED) && (load64_seqcst(&rw->groups) & pass.group)) /* E1, E2 */
+    pass = (struct plait__gate_pass){ &hold->state, &self->row.wanted, plait__rwlock_shared_group(rw, self) };
+    if (!(load64_seqcst(&rw->state) & CLOSED) && (load64_seqcst(&rw->groups) & pass.group)) /* E1, E2 */
         return 0;
     err = plait__gate_enter(rw, &pass, deadline);
     if (err)
-        drop(self, hold);
+        plait__rwlock_shared_drop(self, hold);
     return err;
 }
 
 /* ---- Dead writers ---------------------------------------------------------------------------- */
 
-/* The caller got `writer` from a dead one. EOWNERDEAD: the data may be half changed. */
-static int take_over(plait_rwlock_t *rw)
+int plait__rwlock_shared_take_over(plait_rwlock_t *rw)
 {
     or64_seqcst(&rw->groups, UINT64_MAX);
     if (loadptr_acquire(&rw->owner)) {
@@ -152,37 +171,64 @@ static int take_over(plait_rwlock_t *rw)
     return 0;
 }
 
+bool plait__rwlock_shared_is_being_opened(const plait_rwlock_t *rw)
+{
+    uint64_t leaver = load64_relaxed(&rw->leaver);
+    uint64_t number = plait__hold_strip(leaver);
+
+    if (!(load64_seqcst(&rw->state) & CLOSED) || number == 0 ||
+        number > load_acquire(&plait__rwlock_header(rw)->slots_high)) /* E2 */
+        return false;
+    return !plait__hold_is_orphan(plait__slot_at(plait__rwlock_header(rw), (uint32_t)number - 1), leaver);
+}
+
+void plait__rwlock_shared_leave(plait_rwlock_t *rw, uint64_t phase)
+{
+    struct plait__robust_wake wake;
+    struct plait__slot *self;
+
+    plait__member(plait__rwlock_header(rw), &self); /* known, for it has acquired */
+    store64_relaxed(&rw->leaver, plait__hold_own_name(self, number_of(rw, self) + 1));
+    compiler_barrier();
+    wake = plait__robust_release_quietly(&rw->writer);
+    plait__gate_open(rw, load64_relaxed(&rw->state), phase);
+    plait__robust_wake(&wake);
+}
+
 int plait__rwlock_look_after_writer(plait_rwlock_t *rw)
 {
     plait_cancel_t *token;
     int err;
 
     if (plait__robust_is_mine(&rw->writer))
-        return EDEADLK;
+        return loadptr_relaxed(&rw->owner) ? EDEADLK : 0; /* no owner: the caller waits to write, among other things */
     if (!(rw->writer.mode & PLAIT__LOCK_NO_LIST) && plait_lock_is_locked(&rw->writer))
         return 0;
-    if (!(load64_seqcst(&rw->state) & PLAIT__GATE_CLOSED))
+    if (!(load64_seqcst(&rw->state) & CLOSED) || plait__rwlock_shared_is_being_opened(rw))
         return 0;
     token = plait_cancel_bind(NULL);
-    err = plait_lock_acquire(&rw->writer, PLAIT_NOW);
+    err = plait__lock_acquire(&rw->writer, PLAIT_NOW);
     plait_cancel_bind(token);
     if (err == EOWNERDEAD)
-        err = take_over(rw);
+        err = plait__rwlock_shared_take_over(rw);
     if (err == ETIMEDOUT)
         return 0;
     if (err)
         return err;
-    plait__gate_open(rw, load64_relaxed(&rw->state), 0);
-    plait_lock_release(&rw->writer);
+    if (plait__rwlock_shared_is_being_opened(rw))
+        plait__lock_release(&rw->writer);
+    else
+        plait__rwlock_shared_leave(rw, 0);
     return 0;
 }
 
 /* ---- Writers --------------------------------------------------------------------------------- */
 
 /* Wait for what a slot has in hand of the lock; *seen: it had something. */
-static int await_slot(plait_rwlock_t *rw, uint32_t number, uint64_t state, plait_time_t deadline, bool *seen)
+static int await_slot(plait_rwlock_t *rw, uint32_t number, uint64_t state, struct plait__rwlock_patience *patience,
+                      bool *seen)
 {
-    struct plait__holds_walk walk = plait__holds_of(header_of(rw), name_of(rw));
+    struct plait__holds_walk walk = plait__holds_of(plait__rwlock_header(rw), name_of(rw));
     struct plait__hold *hold;
 
     walk.slot_number = number;
@@ -194,32 +240,32 @@ static int await_slot(plait_rwlock_t *rw, uint32_t number, uint64_t state, plait
 
         *seen = true;
         if (plait__gate_is_in_way(&seen_hold, state))
-            plait__gate_spin(&seen_hold, state, deadline);
+            plait__gate_spin(&seen_hold, state, patience->deadline);
         while (plait__gate_is_in_way(&seen_hold, state)) {
             if (plait__holds_is_orphan(&walk)) {
                 plait__hold_drop(hold);
                 break;
             }
+            patience->in_way = seen_hold;
             if (err)
                 return err;
-            err = plait__gate_await(&seen_hold, state, true, deadline, &slice);
+            err = plait__gate_await(&seen_hold, state, true, patience->deadline, &slice);
         }
     }
     return 0;
 }
 
-/* Wait for the readers; the gate is closed. */
-static int await_readers(plait_rwlock_t *rw, uint64_t state, plait_time_t deadline)
+int plait__rwlock_shared_await_readers(plait_rwlock_t *rw, uint64_t state, struct plait__rwlock_patience *patience)
 {
     uint64_t groups = exchange64_seqcst(&rw->groups, 0), keep = 0;
     uint32_t high;
 
     barrier_after_rmw(); /* E1 */
-    high = load_acquire(&header_of(rw)->slots_high);
+    high = load_acquire(&plait__rwlock_header(rw)->slots_high);
     for (uint64_t left = groups; left; left &= left - 1) {
         for (uint32_t n = (uint32_t)__builtin_ctzll(left); n < high; n += GROUPS) {
             bool seen = false;
-            int err = await_slot(rw, n, state, deadline, &seen);
+            int err = await_slot(rw, n, state, patience, &seen);
 
             if (err) {
                 or64_seqcst(&rw->groups, groups);
@@ -234,33 +280,72 @@ static int await_readers(plait_rwlock_t *rw, uint64_t state, plait_time_t deadli
     return 0;
 }
 
+/* The caller has `writer`. Wait until who had it before has opened the gate, too. */
+static int await_leaver(plait_rwlock_t *rw, plait_time_t deadline)
+{
+    plait_time_t slice = 0;
+    bool spun = false;
+    int err = 0;
+
+    while (plait__rwlock_shared_is_being_opened(rw)) {
+        uint64_t s = load64_relaxed(&rw->state);
+
+        if (!spun) {
+            spun = true;
+            plait__spin_until_changed(PLAIT__SPIN_CHANGE, plait__gate_low(rw), (uint32_t)s, deadline);
+            continue;
+        }
+        if (err)
+            return err;
+        if (deadline > PLAIT_NOW && (!(s & CLOSED) || !plait__gate_say_asleep(rw, &s)))
+            continue;
+        err = plait__wait_sliced(plait__gate_low(rw), (uint32_t)s, PLAIT_SHARED, deadline, &slice);
+    }
+    return 0;
+}
+
+int plait__rwlock_shared_go_in(plait_rwlock_t *rw, struct plait__rwlock_patience *patience)
+{
+    uint64_t state;
+
+    store64_relaxed(&rw->leaver, 0);
+    compiler_barrier();                               /* the gate that is closed from here on is ours */
+    state = or64_seqcst(&rw->state, CLOSED) | CLOSED; /* E1, E2 */
+    if (load64_seqcst(&rw->groups)) {
+        int err = plait__rwlock_shared_await_readers(rw, state, patience);
+
+        if (err)
+            return err;
+    }
+    storeptr_relaxed(&rw->owner, HALF_CHANGED);
+    compiler_barrier(); /* before the first change of the data */
+    return 0;
+}
+
 int plait__rwlock_shared_write(plait_rwlock_t *rw, plait_time_t deadline)
 {
+    struct plait__rwlock_patience patience = { .deadline = deadline };
     struct plait__slot *self;
-    uint64_t state;
-    int err = plait__member(header_of(rw), &self);
+    int err = plait__member(plait__rwlock_header(rw), &self);
 
     if (err)
         return err;
     if (own_hold(rw, self))
         return EDEADLK;
-    err = plait_lock_acquire(&rw->writer, deadline);
+    err = plait__lock_acquire(&rw->writer, deadline);
     if (err == EOWNERDEAD)
-        err = take_over(rw);
+        err = plait__rwlock_shared_take_over(rw);
     if (err)
         return err;
-    state = or64_seqcst(&rw->state, PLAIT__GATE_CLOSED) | PLAIT__GATE_CLOSED; /* E1, E2 */
-    if (load64_seqcst(&rw->groups)) {
-        err = await_readers(rw, state, deadline);
-        if (err) {
-            plait__gate_open(rw, state, 0);
-            plait_lock_release(&rw->writer);
-            return err;
-        }
+    err = await_leaver(rw, deadline);
+    if (err) {
+        plait__lock_release(&rw->writer);
+        return err;
     }
-    storeptr_relaxed(&rw->owner, HALF_CHANGED);
-    compiler_barrier(); /* before the first change of the data */
-    return 0;
+    err = plait__rwlock_shared_go_in(rw, &patience);
+    if (err)
+        plait__rwlock_shared_leave(rw, 0);
+    return err;
 }
 
 static int release_write(plait_rwlock_t *rw)
@@ -269,14 +354,14 @@ static int release_write(plait_rwlock_t *rw)
     if (rw->taken) {    /* half changed for good: the gate stays closed, and who sleeps shall see it */
         uint32_t *low = plait__gate_low(rw);
 
-        plait_lock_release(&rw->writer);
+        plait__lock_release(&rw->writer);
         plait_wake(low, UINT_MAX, PLAIT_SHARED);
         return 0;
     }
     storeptr_relaxed(&rw->owner, NULL);
     compiler_barrier();
-    plait__gate_open(rw, load64_relaxed(&rw->state), PLAIT__GATE_PHASE);
-    return plait_lock_release(&rw->writer);
+    plait__rwlock_shared_leave(rw, PLAIT__GATE_PHASE);
+    return 0;
 }
 
 /* ---- The rest -------------------------------------------------------------------------------- */
@@ -286,13 +371,13 @@ int plait__rwlock_shared_release(plait_rwlock_t *rw)
     struct plait__slot *self;
     struct plait__hold *hold;
 
-    hold = plait__member(header_of(rw), &self) ? NULL : own_hold(rw, self);
+    hold = plait__member(plait__rwlock_header(rw), &self) ? NULL : own_hold(rw, self);
     if (!hold)
         return plait__robust_is_mine(&rw->writer) ? release_write(rw) : EPERM;
     if (load_relaxed(&hold->count) > 1)
         store_relaxed(&hold->count, load_relaxed(&hold->count) - 1);
     else
-        drop(self, hold);
+        plait__rwlock_shared_drop(self, hold);
     return 0;
 }
 
@@ -306,12 +391,12 @@ int plait__rwlock_shared_downgrade(plait_rwlock_t *rw)
         return EPERM;
     if (rw->taken)
         return EINVAL;
-    err = plait__member(header_of(rw), &self);
+    err = plait__member(plait__rwlock_header(rw), &self);
     if (!err)
         err = publish(rw, self, &hold); /* before the gate opens: the next writer sees it */
     if (err)
         return err;
-    or64_seqcst(&rw->groups, group_of(rw, self));
+    or64_seqcst(&rw->groups, plait__rwlock_shared_group(rw, self));
     return release_write(rw);
 }
 
@@ -327,7 +412,7 @@ int plait__rwlock_shared_consistent(plait_rwlock_t *rw)
 
 unsigned plait__rwlock_shared_readers(const plait_rwlock_t *rw)
 {
-    struct plait__holds_walk walk = plait__holds_of(header_of(rw), name_of(rw));
+    struct plait__holds_walk walk = plait__holds_of(plait__rwlock_header(rw), name_of(rw));
     uint64_t state = load64_relaxed(&rw->state);
     struct plait__hold *hold;
     unsigned count = 0;
@@ -342,7 +427,7 @@ int plait__rwlock_shared_init(plait_rwlock_t *rw)
     rw->groups = 0;
     rw->state = 0;
     rw->owner = NULL;
-    rw->taken = rw->spare = 0;
-    plait__holds_forget(header_of(rw), name_of(rw));
+    rw->taken = rw->leaver = 0;
+    plait__holds_forget(plait__rwlock_header(rw), name_of(rw));
     return 0;
 }

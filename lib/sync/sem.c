@@ -15,7 +15,9 @@
  * Neither side looks at the word first: on today's CPUs to look at what was just changed by a locked instruction
  * takes nearly as long as another one. Acquire guesses that all permits are there, and learns the word when it is
  * wrong. Release adds first; should that carry the value above the maximum, the release takes it back, unless acquires have
- * brought it down meanwhile: then it was in order after all.
+ * brought it down meanwhile: then it was in order after all. One that is killed in between has given its permits: the maximum
+ * is what the word can hold and not what the program asked for, and those above it are acquired like others. (To look first
+ * would be an exchange for each release. Where there is a bound, there is one, and nobody can be killed between.)
  *
  * No wake is lost. A sleeper has seen too small a value with SLEEPERS set, and futex wait compares the word again. A
  * release takes the flag off while several may sleep, and the next release then wakes nobody; therefore who has
@@ -265,7 +267,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST };
 
     if (sem->mode & PLAIT_OWNED)
         return plait__any_sem_owned_acquire(sem, count);

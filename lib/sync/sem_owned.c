@@ -103,14 +103,6 @@ static void wake(plait_sem_t *sem, unsigned count)
     plait_wake(&sem->word, count, PLAIT_SHARED);
 }
 
-/* Is nobody left to whom this hold belongs? */
-static bool is_lost(const struct plait__holds_walk *walk, const struct plait__hold *hold)
-{
-    if (!plait__holds_is_orphan(walk))
-        return false;
-    return plait__hold_died(walk->slot, walk->name) || plait__process_is_dead(hold->number);
-}
-
 /* Count anew what the living hold. */
 static void settle(plait_sem_t *sem)
 {
@@ -120,7 +112,7 @@ static void settle(plait_sem_t *sem)
     uint32_t held = 0, before = value_of(sem);
 
     while ((hold = plait__holds_next(&walk)))
-        if (is_lost(&walk, hold) || load_relaxed(&hold->count) == 0)
+        if (plait__holds_is_lost(&walk, hold) || load_relaxed(&hold->count) == 0)
             plait__hold_drop(hold);
         else
             held += load_relaxed(&hold->count);
@@ -308,6 +300,8 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
     if (guard(sem) != 0)
         return false;
+    if (value_of(sem) < count && is_time_to_settle(sem))
+        settle(sem); /* no attempt comes first where this is but watched */
     has_enough = value_of(sem) >= count;
     if (!has_enough) {
         set_sleepers(sem, SLEEPERS);
@@ -331,7 +325,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait__any_sem_owned_acquire(plait_sem_t *sem, unsigned count)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST };
 
     return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }

@@ -32,20 +32,29 @@ struct waitv {
     uint32_t reserved;
 };
 
+/*
+ * What is called while a request may act at any instruction is called by its address. The stubs of a shared library's calls have
+ * no unwind tables on aarch64: a request that came there would end the thread without its clean-up handlers. Nor may it
+ * come while the loader looks for a function that is called for the first time.
+ */
+static int (*const volatile set_cancel_type)(int, int *) = pthread_setcanceltype;
+static long (*const volatile system_call)(long, ...) = syscall;
+
 /* The call in which a thread sleeps; in an open cancellation point it may never return (point.c). */
 static long sleep_in(long number, const void *what, long a, long b, const void *c, long d, long e)
 {
     long result;
-    int type, err;
+    int type, err, *error;
 
     if (!plait__point_is_open)
         return syscall(number, what, a, b, c, d, e);
     plait__leaving_frames();
-    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
-    result = syscall(number, what, a, b, c, d, e);
-    err = errno;
-    pthread_setcanceltype(type, NULL);
-    errno = err;
+    error = &errno; /* a call, too */
+    set_cancel_type(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    result = system_call(number, what, a, b, c, d, e);
+    err = *error;
+    set_cancel_type(type, NULL);
+    *error = err;
     return result;
 }
 

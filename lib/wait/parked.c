@@ -15,14 +15,21 @@
  * E3 take: the waker's exchange of `state` (acq_rel) makes the woken one see what it wrote before; the
  *    waiter's own exchange in plait__unpark tells it whether a wake was spent on it.
  *
+ * Fork: the child has none of the threads that stand in the table or are at it, and its own threads get their stacks. So it
+ * keeps only what belongs to the thread that forked: its fibers, and itself if a handler forks that interrupted its sleep. The lists
+ * are whole at any instant for who walks them, and each thread counts its own.
+ *
  * A waker that was taken off the CPU while counted as a reader delays those who leave the same bucket; they yield.
  * A signal handler that interrupts such a delay only reads, and ends.
  */
 #include "wait/parked.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include "base/atomic.h"
+#include "base/races.h"
+#include "base/tls.h"
 
 enum { BUCKETS = 256 };
 
@@ -36,6 +43,30 @@ struct bucket {
 uint32_t plait__parked_total;
 
 static struct bucket buckets[BUCKETS];
+
+static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
+
+static PLAIT_TLS uint32_t parked_here; /* of plait__parked_total, by this thread, whom its address names */
+
+static void forget_others(void)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        struct plait__parked_node **link = &buckets[i].first;
+
+        while (*link)
+            if ((*link)->parking->owner == &parked_here)
+                link = &(*link)->next;
+            else
+                *link = (*link)->next;
+        buckets[i].lock = buckets[i].readers = 0;
+    }
+    store_relaxed(&plait__parked_total, parked_here);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, forget_others);
+}
 
 static struct bucket *bucket_of(const uint32_t *word)
 {
@@ -84,9 +115,12 @@ static void leave(struct plait__parked_node *node)
 
 void plait__park(struct plait__parking *parking, const struct plait_wait_word *words, size_t count)
 {
+    plait__races_once(&watch_once, watch_forks);
     parking->state = PLAIT__PARKED;
     parking->index = 0;
     parking->count = count;
+    parking->owner = &parked_here;
+    parked_here++;
     add_seqcst(&plait__parked_total, 1); /* E1 */
     for (size_t i = 0; i < count; i++) {
         parking->nodes[i].word = words[i].flags & PLAIT_SHARED ? NULL : words[i].word;
@@ -113,6 +147,7 @@ bool plait__unpark(struct plait__parking *parking)
         if (parking->nodes[i].word)
             leave(&parking->nodes[i]);
     sub_seqcst(&plait__parked_total, 1);
+    parked_here--;
     return woken;
 }
 

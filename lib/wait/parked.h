@@ -37,6 +37,7 @@ struct plait__parking {
     void (*notify)(struct plait__parking *self); /* const; async-signal-safe */
     struct plait__parked_node *nodes;            /* const: `count` of them */
     size_t count;
+    const void *owner;                           /* the thread, which also unparks; set by plait__park */
 };
 
 /* How many are parked in the whole process; seq_cst (E1). */

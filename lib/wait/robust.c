@@ -2,17 +2,8 @@
 /*
  * How it works
  *
- * The kernel walks a list of held locks when a thread ends, however it ends, and marks each lock whose word holds the
- * thread's TID. A thread has one such list, and libc has registered it for its own robust mutexes. Our locks join that
- * list: they are laid out so that, at the distance from the list entry that libc told the kernel, lies the owner's
- * word, and that a neighbour of libc's making finds our `prev` where it expects its own.
- *
- *                  plait_lock_t        glibc's pthread_mutex_t    musl's pthread_mutex_t
- *     offset  8    robust[0]           word                        type (bit 7: shared)
- *            12    robust[1]                                       word
- *            16    robust[2]                                       waiters
- *            32    prev                prev                        prev
- *            40    next = the entry    next, word at -32           next, word at -28
+ * A lock whose word holds the TID of its owner. The thread keeps it in the list that the kernel walks when the thread ends
+ * (wait/robust_list.c), so that a death releases the lock and is told to the next.
  *
  * The word: 0 free; else TID of the owner | WAITERS (somebody sleeps, or may); OWNER_DIED with TID 0 when the
  * kernel has marked it.
@@ -46,30 +37,24 @@
  *
  * Without lists (PLAIT__LOCK_NO_LIST: qemu-user, some filters of system calls) the word is the same, and each slice
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
- * it has marks the word as the kernel would. The thread keeps its locks in a list all the same, one of its own, so that it
- * is known what it holds.
+ * it has marks the word as the kernel would.
  *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
 #include "wait/robust.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <limits.h>
-#include <pthread.h>
-#include <stddef.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <linux/futex.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/fork_epoch.h"
 #include "base/races.h"
-#include "base/tls.h"
 #include "wait/caller.h"
 #include "wait/hook.h"
 #include "wait/membership.h"
 #include "wait/pi.h"
+#include "wait/robust_list.h"
 #include "wait/spin.h"
 #include "wait/waiting.h"
 
@@ -78,141 +63,9 @@ static const plait_time_t GRACE = 20 * PLAIT__MILLISECOND;   /* until those who 
 static const plait_time_t MOMENT = 1 * PLAIT__MILLISECOND;   /* the same, for who waits for others as well */
 
 enum {
-    HELD_MAX = 1900,      /* the kernel walks 2,048 entries, libc's own among them */
-    LAYOUT_GLIBC = -32,
-    LAYOUT_MUSL = -28,
-    MUSL_TYPE_SHARED = 128,
     WAITERS = (int)FUTEX_WAITERS,
     FAULTS = PLAIT__FAULT_INCONSISTENT | PLAIT__FAULT_NOT_RECOVERABLE
 };
-
-_Static_assert(offsetof(plait_lock_t, next) == 40 && offsetof(plait_lock_t, prev) == 32, "glibc's mutex at 8");
-_Static_assert(sizeof(plait_lock_t) == 48, "part of the ABI");
-
-/* The head of the list, as the kernel defines it; ours to read, and `first` and `pending` to write. */
-struct head {
-    void *first;
-    long offset;
-    void *pending;
-};
-
-struct self {
-    uint32_t epoch; /* fork epoch in which the rest was filled */
-    uint32_t tid;
-    uint32_t held;     /* shared locks that this thread holds */
-    uint32_t word_at;  /* which of a lock's robust[] is the owner's word */
-    bool is_watched;   /* the kernel knows the list */
-    struct head *head; /* NULL: not looked for yet */
-};
-
-static PLAIT_TLS struct self self = { .epoch = PLAIT__EPOCH_NONE };
-
-/* What stands in for the list where libc has registered none. */
-static PLAIT_TLS struct head unwatched = { .offset = LAYOUT_GLIBC };
-
-static struct head *registered_list(void)
-{
-    struct head *head = NULL;
-    size_t size = 0;
-
-    if (syscall(SYS_get_robust_list, 0, &head, &size) != 0 || !head || size != sizeof *head)
-        return NULL;
-    if (head->offset != LAYOUT_GLIBC && head->offset != LAYOUT_MUSL)
-        return NULL;
-    return head;
-}
-
-/* musl registers a thread's list when it first locks a robust mutex. */
-static void make_libc_register(void)
-{
-    pthread_mutexattr_t attr;
-    pthread_mutex_t mutex;
-
-    if (pthread_mutexattr_init(&attr) != 0)
-        return;
-    pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-    if (pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) == 0 && pthread_mutex_init(&mutex, &attr) == 0) {
-        if (pthread_mutex_lock(&mutex) == 0)
-            pthread_mutex_unlock(&mutex);
-        pthread_mutex_destroy(&mutex);
-    }
-    pthread_mutexattr_destroy(&attr);
-}
-
-/*
- * In a child of fork, musl leaves the list as it was: who links a lock in front of the parent's writes into the
- * parent's list. What the child has linked itself comes first; the list is cut off behind that. musl clears the offset until
- * the child's first robust mutex.
- */
-static void cut_off_parents_locks(struct head *head)
-{
-    void **link = &head->first;
-
-    for (unsigned seen = 0; head->offset && *link != (void *)&head->first && seen < 2 * HELD_MAX; seen++) {
-        uintptr_t entry = (uintptr_t)*link & ~(uintptr_t)1;
-
-        if ((load_relaxed((uint32_t *)(entry + (uintptr_t)head->offset)) & FUTEX_TID_MASK) != self.tid)
-            break;
-        link = (void **)entry;
-    }
-    *link = &head->first;
-}
-
-static __attribute__((noinline)) void fill_self(void)
-{
-    self.epoch = plait__fork_epoch_renew();
-    self.tid = (uint32_t)syscall(SYS_gettid);
-    self.held = 0;
-    if (self.head)
-        cut_off_parents_locks(self.head);
-    self.head = registered_list();
-    if (!self.head) {
-        make_libc_register();
-        self.head = registered_list();
-    }
-    self.is_watched = self.head != NULL;
-    if (!self.head) {
-        self.head = &unwatched;
-        if (!unwatched.first)
-            unwatched.first = &unwatched.first;
-    }
-    self.word_at = self.head->offset == LAYOUT_MUSL;
-}
-
-static inline struct self *me(void)
-{
-    if (__builtin_expect(self.epoch != plait__fork_epoch(), 0))
-        fill_self();
-    return &self;
-}
-
-bool plait__robust_pi_works(void)
-{
-    return me()->is_watched && me()->head->offset == LAYOUT_GLIBC && plait__pi_works();
-}
-
-bool plait__robust_list_works(void)
-{
-    return me()->is_watched;
-}
-
-int32_t plait__robust_layout(void)
-{
-    return me()->is_watched ? (int32_t)me()->head->offset : LAYOUT_GLIBC - 1;
-}
-
-uint32_t plait__robust_tid(void)
-{
-    return me()->tid;
-}
-
-/* The owner's word; const cast away for the looks, which do not write. */
-static inline uint32_t *word_of(const plait_lock_t *lock, const struct self *s)
-{
-    plait_lock_t *l = (plait_lock_t *)(uintptr_t)lock;
-
-    return &l->robust[s->word_at];
-}
 
 /* Of what the caller's thread holds: is it held by the caller, be that a fiber or the thread itself? */
 static inline bool is_this_fibers(const plait_lock_t *lock)
@@ -224,77 +77,6 @@ static inline bool is_this_fibers(const plait_lock_t *lock)
 static inline uint32_t *owed_of(plait_lock_t *lock)
 {
     return &lock->robust[2];
-}
-
-void plait__robust_init(plait_lock_t *lock, uint32_t mode, uint64_t arena_offset)
-{
-    *lock = (plait_lock_t){ .state = PLAIT__LOCK_IS_SHARED, .mode = mode, .arena_offset = arena_offset };
-    if (plait__robust_layout() == LAYOUT_MUSL)
-        lock->robust[0] = MUSL_TYPE_SHARED;
-}
-
-/*
- * For ThreadSanitizer, which does not see the kernel hand the locks of the dead over (E1): what a thread did to its list
- * comes before whatever is done by one who finds a death.
- */
-static char deaths;
-
-static inline void **prev_of_entry(void *entry)
-{
-    return (void **)((uintptr_t)entry & ~(uintptr_t)1) - 1;
-}
-
-/* How the kernel wants the entry named: the lowest bit tells it that the word is one of its PI futexes. */
-static inline void *entry_of(plait_lock_t *lock)
-{
-    return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
-}
-
-static inline void link_entry(struct head *head, plait_lock_t *lock)
-{
-    void *first = head->first;
-
-    storeptr_relaxed(&lock->prev, &head->first); /* relaxed: owner only; said so to keep gcc from a vector of two */
-    storeptr_relaxed(&lock->next, first);
-    compiler_barrier();
-    if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
-        *prev_of_entry(first) = &lock->next;
-    compiler_barrier();
-    head->first = entry_of(lock);
-    plait__races_before(&deaths);
-}
-
-static inline void unlink_entry(struct head *head, plait_lock_t *lock)
-{
-    void *next = lock->next;
-    void **prev = (void **)((uintptr_t)lock->prev & ~(uintptr_t)1);
-
-    if (((uintptr_t)next & ~(uintptr_t)1) != (uintptr_t)&head->first)
-        *prev_of_entry(next) = lock->prev;
-    compiler_barrier();
-    *prev = next;
-    plait__races_before(&deaths);
-}
-
-/* Enter the lock, whose word holds our TID now. */
-static inline void own(struct self *s, plait_lock_t *lock)
-{
-    link_entry(s->head, lock);
-}
-
-static inline void *announce(struct self *s, plait_lock_t *lock)
-{
-    void *saved = s->head->pending;
-
-    s->head->pending = entry_of(lock);
-    compiler_barrier();
-    return saved;
-}
-
-static inline void unannounce(struct self *s, void *saved)
-{
-    compiler_barrier();
-    s->head->pending = saved;
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -320,17 +102,17 @@ static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
  * Sleep, with the lock announced. But where other fibers of this thread run meanwhile: their announcements do not
  * nest in ours.
  */
-static int sleep_announced(struct self *s, void **saved, plait_lock_t *lock, uint32_t expected, plait_time_t deadline,
-                           plait_time_t *slice)
+static int sleep_announced(struct plait__robust_self *s, void **saved, plait_lock_t *lock, uint32_t expected,
+                           plait_time_t deadline, plait_time_t *slice)
 {
     bool fiber = plait__wait_is_hooked();
     int err;
 
     if (fiber)
-        unannounce(s, *saved);
-    err = plait__wait_sliced(word_of(lock, s), expected, PLAIT_SHARED, deadline, slice);
+        plait__robust_unannounce(s, *saved);
+    err = plait__wait_sliced(plait__robust_word_of(lock, s), expected, PLAIT_SHARED, deadline, slice);
     if (fiber)
-        *saved = announce(s, lock);
+        *saved = plait__robust_announce(s, lock);
     return err;
 }
 
@@ -361,11 +143,11 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
 
 /* `waiters`: what we must leave set; after a sleep we cannot know who else sleeps. *starving: the caller has told so, and must
  * be_served. */
-static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters,
-                   bool *starving)
+static int contend(struct plait__robust_self *s, void **saved, plait_lock_t *lock, plait_time_t deadline,
+                   uint32_t waiters, bool *starving)
 {
     plait_time_t starves_at = PLAIT_FOREVER;
-    uint32_t *word = word_of(lock, s);
+    uint32_t *word = plait__robust_word_of(lock, s);
     uint32_t tid = s->tid;
     plait_time_t slice = 0;
     struct plait__spin spin;
@@ -390,7 +172,7 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
                 plait__spin_paid(&spin);
             if (!(v & FUTEX_OWNER_DIED))
                 return 0;
-            plait__races_after(&deaths);
+            plait__races_after(&plait__robust_deaths);
             return EOWNERDEAD;
         }
         if (!spun && !plait__spin_pause(&spin))
@@ -417,15 +199,16 @@ static int contend(struct self *s, void **saved, plait_lock_t *lock, plait_time_
     }
 }
 
-static int acquire_contended(struct self *s, void **saved, plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
+static int acquire_contended(struct plait__robust_self *s, void **saved, plait_lock_t *lock, plait_time_t deadline,
+                             uint32_t waiters)
 {
     bool starving = false;
     int err;
 
     if (lock->mode & PLAIT_PRIO_INHERIT) {
-        err = plait__pi_acquire(word_of(lock, s), s->tid, deadline);
+        err = plait__pi_acquire(plait__robust_word_of(lock, s), s->tid, deadline);
         if (err == EOWNERDEAD)
-            plait__races_after(&deaths);
+            plait__races_after(&plait__robust_deaths);
         return err;
     }
     err = contend(s, saved, lock, deadline, waiters, &starving);
@@ -449,33 +232,33 @@ static __attribute__((noinline)) int take_over(plait_lock_t *lock, int err)
 }
 
 /* The rest of an acquire that is announced and did not find the word free. */
-static __attribute__((noinline)) int acquire_announced(struct self *s, plait_lock_t *lock, plait_time_t deadline,
-                                                       void *saved, uint32_t waiters)
+static __attribute__((noinline)) int acquire_announced(struct plait__robust_self *s, plait_lock_t *lock,
+                                                       plait_time_t deadline, void *saved, uint32_t waiters)
 {
     int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
-        own(s, lock);
+        plait__robust_link(s->head, lock);
         s->held++;
     }
-    unannounce(s, saved);
+    plait__robust_unannounce(s, saved);
     return err == 0 || err == EOWNERDEAD ? take_over(lock, err) : err;
 }
 
 /* The whole of it, whatever the thread and the lock are like. */
 static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_time_t deadline, uint32_t waiters)
 {
-    struct self *s = me();
+    struct plait__robust_self *s = plait__robust_me();
 
-    if (s->held >= HELD_MAX)
+    if (s->held >= PLAIT__ROBUST_HELD_MAX)
         return EOVERFLOW;
     if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
         let_pass(lock, deadline);
-    return acquire_announced(s, lock, deadline, announce(s, lock), waiters);
+    return acquire_announced(s, lock, deadline, plait__robust_announce(s, lock), waiters);
 }
 
 /* Is what stands in *s known since the last fork, and the lock not one that the kernel hands over? */
-static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
+static inline bool is_ordinary(const struct plait__robust_self *s, const plait_lock_t *lock)
 {
     return __builtin_expect(s->epoch == plait__fork_epoch() && !(lock->mode & PLAIT_PRIO_INHERIT), 1);
 }
@@ -483,19 +266,19 @@ static inline bool is_ordinary(const struct self *s, const plait_lock_t *lock)
 /* A free lock: nothing is called here, so that no registers need saving. */
 int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
 {
-    struct self *s = &self;
-    struct head *head = s->head;
+    struct plait__robust_self *s = &plait__robust_self;
+    struct plait__robust_head *head = s->head;
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= HELD_MAX) | load_relaxed(owed_of(lock)), 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= PLAIT__ROBUST_HELD_MAX) | load_relaxed(owed_of(lock)), 0))
         return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
     compiler_barrier();
-    if (__builtin_expect(!cas_acquire(word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
+    if (__builtin_expect(!cas_acquire(plait__robust_word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
         return acquire_announced(s, lock, deadline, saved, 0);
-    link_entry(head, lock);
+    plait__robust_link(head, lock);
     s->held++;
     compiler_barrier();
     head->pending = saved;
@@ -505,59 +288,78 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
 }
 
 /* The lock has been released, and `word` may be gone: the rest of a release that is announced. */
-static __attribute__((noinline)) int wake_announced(struct self *s, uint32_t *word, unsigned count, void *saved)
+static __attribute__((noinline)) int wake_announced(struct plait__robust_self *s, uint32_t *word, unsigned count,
+                                                    void *saved)
 {
     plait_wake(word, count, PLAIT_SHARED);
-    unannounce(s, saved);
+    plait__robust_unannounce(s, saved);
     return 0;
 }
 
-/* Release what the caller's thread holds. */
-static int give(struct self *s, plait_lock_t *lock)
+/* Release what the caller's thread holds, and leave it to the caller to wake whom that lets go on. */
+static struct plait__robust_wake give_quietly(struct plait__robust_self *s, plait_lock_t *lock)
 {
-    uint32_t *word = word_of(lock, s);
+    uint32_t *word = plait__robust_word_of(lock, s);
     uint32_t fault = load_relaxed(&lock->fault) & FAULTS;
-    unsigned count = fault ? UINT_MAX : 1;
+    struct plait__robust_wake wake = { .count = fault ? UINT_MAX : 1 };
     uint32_t v;
-    void *saved;
 
     store_relaxed(&lock->fault, fault ? PLAIT__FAULT_NOT_RECOVERABLE : 0);
-    saved = announce(s, lock);
+    wake.saved = plait__robust_announce(s, lock);
     s->held--;
-    unlink_entry(s->head, lock);
+    plait__robust_unlink(s->head, lock);
     compiler_barrier();
     if (lock->mode & PLAIT_PRIO_INHERIT)
         v = plait__pi_release(word, s->tid);
     else
         v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (v & FUTEX_WAITERS)
-        return wake_announced(s, word, count, saved);
-    unannounce(s, saved);
-    return 0;
+        wake.word = word;
+    else
+        plait__robust_unannounce(s, wake.saved);
+    return wake;
+}
+
+static int give(struct plait__robust_self *s, plait_lock_t *lock)
+{
+    struct plait__robust_wake wake = give_quietly(s, lock);
+
+    return wake.word ? wake_announced(s, wake.word, wake.count, wake.saved) : 0;
+}
+
+struct plait__robust_wake plait__robust_release_quietly(plait_lock_t *lock)
+{
+    return give_quietly(plait__robust_me(), lock);
+}
+
+void plait__robust_wake(const struct plait__robust_wake *wake)
+{
+    if (wake->word)
+        wake_announced(plait__robust_me(), wake->word, wake->count, wake->saved);
 }
 
 static __attribute__((noinline)) int release_anyhow(plait_lock_t *lock)
 {
-    return plait__robust_is_mine(lock) ? give(me(), lock) : EPERM;
+    return plait__robust_is_mine(lock) ? give(plait__robust_me(), lock) : EPERM;
 }
 
 int plait__robust_release(plait_lock_t *lock)
 {
-    struct self *s = &self;
-    struct head *head = s->head;
+    struct plait__robust_self *s = &plait__robust_self;
+    struct plait__robust_head *head = s->head;
     uint32_t *word;
     uint32_t v;
     void *saved;
 
     if (!is_ordinary(s, lock) || __builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
         return release_anyhow(lock);
-    word = word_of(lock, s);
+    word = plait__robust_word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
         return EPERM;
     saved = head->pending;
     head->pending = &lock->next;
     s->held--;
-    unlink_entry(head, lock);
+    plait__robust_unlink(head, lock);
     compiler_barrier();
     v = exchange_release(word, 0); /* E1; from here on the lock may be freed by others */
     if (__builtin_expect(v & FUTEX_WAITERS, 0))
@@ -569,12 +371,12 @@ int plait__robust_release(plait_lock_t *lock)
 
 const uint32_t *plait__robust_word(const plait_lock_t *lock)
 {
-    return word_of(lock, me());
+    return plait__robust_word_of(lock, plait__robust_me());
 }
 
 void plait__robust_adopt(plait_lock_t *lock)
 {
-    pass_wake_on(word_of(lock, me()));
+    pass_wake_on(plait__robust_word_of(lock, plait__robust_me()));
 }
 
 int plait__robust_acquire_moved(plait_lock_t *lock)
@@ -594,16 +396,16 @@ int plait__robust_consistent(plait_lock_t *lock)
 
 bool plait__robust_is_locked(const plait_lock_t *lock)
 {
-    uint32_t owner = load_relaxed(word_of(lock, me())) & FUTEX_TID_MASK;
+    uint32_t owner = load_relaxed(plait__robust_word_of(lock, plait__robust_me())) & FUTEX_TID_MASK;
 
     return owner && !((lock->mode & PLAIT__LOCK_NO_LIST) && plait__owner_is_dead(lock, owner));
 }
 
 bool plait__robust_is_mine(const plait_lock_t *lock)
 {
-    const struct self *s = me();
+    const struct plait__robust_self *s = plait__robust_me();
 
-    return (load_relaxed(word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
+    return (load_relaxed(plait__robust_word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
 }
 
 /* What is kept: when the caller starves, or that it does. */
@@ -620,7 +422,7 @@ int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
         return EAGAIN;
     /* Killed before this: the kernel wakes nobody, and the others find out after a slice. */
     if (waiting->enlisted && !waiting->unwoken && (err == 0 || err == EOWNERDEAD))
-        __atomic_fetch_or(word_of(lock, me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
+        __atomic_fetch_or(plait__robust_word_of(lock, plait__robust_me()), FUTEX_WAITERS, __ATOMIC_RELAXED);
     if (waiting->kept == STARVES)
         be_served(lock);
     return err;
@@ -628,7 +430,7 @@ int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
 
 bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, struct plait_wait_word *word_out)
 {
-    uint32_t *word = word_of(lock, me());
+    uint32_t *word = plait__robust_word_of(lock, plait__robust_me());
     uint32_t v;
 
     if (lock->mode & PLAIT_PRIO_INHERIT) { /* the kernel wakes only those who sleep for this alone */
@@ -658,13 +460,13 @@ void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting)
     if (waiting->kept == STARVES)
         be_served(lock);
     if (!waiting->unwoken)
-        pass_wake_on(word_of(lock, me()));
+        pass_wake_on(plait__robust_word_of(lock, plait__robust_me()));
 }
 
 int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
 {
-    struct self *s = me();
-    uint32_t *word = word_of(life, s);
+    struct plait__robust_self *s = plait__robust_me();
+    uint32_t *word = plait__robust_word_of(life, s);
     uint32_t v = load_relaxed(word);
     int err = EBUSY;
     void *saved;
@@ -675,20 +477,20 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
     }
     if (v & FUTEX_TID_MASK)
         return EBUSY;
-    saved = announce(s, life);
+    saved = plait__robust_announce(s, life);
     if (cas_acqrel(word, &v, s->tid)) {
-        plait__races_after(&deaths);
-        own(s, life);
+        plait__races_after(&plait__robust_deaths);
+        plait__robust_link(s->head, life);
         *was_dead_out = v & FUTEX_OWNER_DIED;
         err = 0;
     }
-    unannounce(s, saved);
+    plait__robust_unannounce(s, saved);
     return err;
 }
 
 void plait__robust_resign(plait_lock_t *life)
 {
-    struct self *s = me();
+    struct plait__robust_self *s = plait__robust_me();
 
     s->held++; /* give counts one down, claim has counted none up */
     give(s, life);
@@ -696,7 +498,7 @@ void plait__robust_resign(plait_lock_t *life)
 
 bool plait__robust_owner_died(const plait_lock_t *life)
 {
-    uint32_t v = load_acquire(word_of(life, me()));
+    uint32_t v = load_acquire(plait__robust_word_of(life, plait__robust_me()));
 
     if (v & FUTEX_OWNER_DIED)
         return true;
@@ -705,20 +507,5 @@ bool plait__robust_owner_died(const plait_lock_t *life)
 
 uint32_t plait__robust_owner(const plait_lock_t *life)
 {
-    return load_acquire(word_of(life, me())) & FUTEX_TID_MASK;
-}
-
-bool plait__robust_holds_within(const void *start, uint64_t size)
-{
-    struct head *head = me()->head;
-    unsigned seen = 0;
-
-    for (void *entry = head->first; entry != &head->first && seen < 2 * HELD_MAX; seen++) {
-        uintptr_t address = (uintptr_t)entry & ~(uintptr_t)1;
-
-        if (address - (uintptr_t)start < size)
-            return true;
-        entry = *(void **)address;
-    }
-    return false;
+    return load_acquire(plait__robust_word_of(life, plait__robust_me())) & FUTEX_TID_MASK;
 }

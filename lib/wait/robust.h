@@ -63,6 +63,18 @@ bool plait__robust_is_locked(const plait_lock_t *lock);
 bool plait__robust_is_mine(const plait_lock_t *lock);
 
 /*
+ * plait__robust_release by the holder, in two steps between which it does nothing but store and wake: the lock is released, and
+ * may be freed by others; whoever sleeps for it is woken. Killed in between, the kernel wakes.
+ */
+struct plait__robust_wake {
+    uint32_t *word; /* NULL: nobody sleeps */
+    unsigned count;
+    void *saved;
+};
+struct plait__robust_wake plait__robust_release_quietly(plait_lock_t *lock);
+void plait__robust_wake(const struct plait__robust_wake *wake);
+
+/*
  * The three steps of one who waits for others as well (wait/waitable.h). Nothing is announced to the kernel in between.
  */
 int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting);

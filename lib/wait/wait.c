@@ -204,6 +204,23 @@ int plait_wake(const uint32_t *word, unsigned count, unsigned flags)
     return woken < 0 && woken != -EFAULT ? -woken : 0; /* EFAULT: unmapped already, so nobody waits */
 }
 
+#define SLICE_FIRST (100 * PLAIT__MILLISECOND)
+#define SLICE_LAST (800 * PLAIT__MILLISECOND)
+
+plait_time_t plait__slice_end(plait_time_t *slice, plait_time_t first, plait_time_t last, plait_time_t deadline)
+{
+    plait_time_t until;
+
+    *slice = *slice == 0 ? first : *slice < last ? *slice * 2 : *slice;
+    until = plait_now() + *slice;
+    return until < deadline ? until : deadline;
+}
+
+plait_time_t plait__slice_end_shared(plait_time_t *slice, plait_time_t deadline)
+{
+    return plait__slice_end(slice, SLICE_FIRST, SLICE_LAST, deadline);
+}
+
 int plait__wait_sliced(const uint32_t *word, uint32_t expected, unsigned flags, plait_time_t deadline,
                        plait_time_t *slice)
 {
@@ -213,14 +230,14 @@ int plait__wait_sliced(const uint32_t *word, uint32_t expected, unsigned flags, 
     if (!(flags & PLAIT_SHARED))
         return plait_wait(word, expected, flags, deadline);
     if (*slice == 0)
-        *slice = 100 * PLAIT__MILLISECOND;
+        *slice = SLICE_FIRST;
     until = deadline <= PLAIT_NOW ? deadline : plait_now() + *slice;
     if (until >= deadline)
         return plait_wait(word, expected, flags, deadline);
     err = plait_wait(word, expected, flags, until);
     if (err != ETIMEDOUT)
         return err;
-    if (*slice < 800 * PLAIT__MILLISECOND)
+    if (*slice < SLICE_LAST)
         *slice *= 2;
     return 0;
 }

@@ -21,7 +21,8 @@
  * if it would let somebody else go on, wakes the next, as the noun's own wait does when its time is up. Until then
  * the caller stands for those who sleep behind it: it attempts, or enlists again, which renews the announcement.
  *
- * Nothing holds while it sleeps: no lock is taken, no `pending` of the robust list is set. Who is killed here has at most
+ * Nothing holds while it sleeps, but for a writer's claim that keeps new readers out (sync/rwlock_any.c), and no `pending` of the
+ * robust list is set. Who is killed here has at most
  * consumed a wake of a shared object; its other sleepers look again after a slice of time. So does the caller itself if one of its words is
  * shared. (The calls on an object itself name it in `pending` while they sleep, so that the kernel wakes the next at once.
  * There is only one such word, and here are several locks.)
@@ -148,16 +149,6 @@ static int ended(plait_time_t deadline)
     return err == ECANCELED || plait_now() >= deadline ? err : 0;
 }
 
-/* How long to sleep at once: slices as in plait__wait_sliced, or less. *slice: the last one's length, which grows. */
-static plait_time_t end_of_slice(plait_time_t *slice, plait_time_t first, plait_time_t last, plait_time_t deadline)
-{
-    plait_time_t until;
-
-    *slice = *slice == 0 ? first : *slice < last ? *slice * 2 : *slice;
-    until = plait_now() + *slice;
-    return until < deadline ? until : deadline;
-}
-
 static int sleep_on_all(struct call *call, plait_time_t deadline)
 {
     plait_time_t until = call->until < deadline ? call->until : deadline;
@@ -165,9 +156,9 @@ static int sleep_on_all(struct call *call, plait_time_t deadline)
     int err;
 
     if (call->unwoken)
-        until = end_of_slice(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, until);
+        until = plait__slice_end(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, until);
     else if (call->shared)
-        until = end_of_slice(&call->slice, 100 * PLAIT__MILLISECOND, 800 * PLAIT__MILLISECOND, until);
+        until = plait__slice_end_shared(&call->slice, until);
     err = plait__wait_words(call->words, call->count, until, &index);
     if (index < call->count)
         call->at = index;

@@ -34,6 +34,13 @@ struct plait__waiting {
     bool unwoken;                         /* set by enlist: nobody will wake for this one, look again every few milliseconds */
 };
 
+/* Can a watch (exec/watch.c) look at it, without performing it? */
+enum plait__watchable {
+    PLAIT__UNWATCHED,     /* no */
+    PLAIT__WATCH_ENLIST,  /* enlist tells whether the operation is possible, and needs no attempt before */
+    PLAIT__WATCH_ATTEMPT, /* the attempt but looks, with a buffer of NULL; then enlist, as in plait_wait_any */
+};
+
 struct plait_waitable {
     /*
      * Do it if that takes no waiting. Returns what the public call would; EAGAIN: it would wait. When the caller is enlisted and
@@ -56,6 +63,8 @@ struct plait_waitable {
      * if the object would let another sleeper go on, wake that. NULL: nothing to do, for nouns that always wake all.
      */
     void (*delist)(struct plait__waiting *waiting);
+
+    enum plait__watchable watch;
 };
 
 /* A private word that is 0 and never changes. */

@@ -16,6 +16,13 @@ int plait__wait_sliced(const uint32_t *word, uint32_t expected, unsigned flags, 
                        plait_time_t *slice);
 
 /*
+ * For loops that sleep on several words: how long to sleep at once. *slice starts as 0, and grows from `first` to `last` nanoseconds
+ * over the calls; with shared words among them as in plait__wait_sliced.
+ */
+plait_time_t plait__slice_end(plait_time_t *slice, plait_time_t first, plait_time_t last, plait_time_t deadline);
+plait_time_t plait__slice_end_shared(plait_time_t *slice, plait_time_t deadline);
+
+/*
  * plait_wait_many for as many words as plait_wait_any takes, in an array with room for PLAIT_CANCEL_DEPTH_MAX more behind
  * them. *index_out is `count` or less when it returns.
  */

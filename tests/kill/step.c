@@ -2,11 +2,10 @@
 /*
  * A participant is killed at every single instruction of each operation, and the others go on: nothing hangs, nothing
  * that was committed is lost, counts are right. Usage: single_step [--soak] [SEED]; PLAIT_STEP_ONLY: a part of a name;
- * PLAIT_STEP_SECONDS.
+ * PLAIT_STEP_KILLS: so many for each case; PLAIT_STEP_AT: kill after this instruction, again and again.
  */
 #include "kill/step.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -18,22 +17,42 @@
 
 enum { STEP_HANG_SECONDS = 30 };
 
-/* In the short version, seconds for all operations: every k where they suffice, else some, other ones in each run. */
-#define STEP_SECONDS "230"
+/*
+ * In the short version, kills for each operation: every k where they suffice, else some, other ones in each run. Counted and not
+ * timed, so that a slow machine makes as many; where others have to be started and to fall asleep each time, fewer, and of a long
+ * operation as many as these steps suffice for. A broken one must be noticed.
+ */
+enum { KILLS_ALONE = 4, KILLS_AMONG_OTHERS = 2, KILLS_MIN = 2, KILLS_OF_BROKEN = 30, STEPS = 12000 };
 
 static const struct step_table *const tables[] = {
-    &step_lock, &step_rwlock, &step_sem, &step_cancel, &step_queue, &step_cond, &step_barrier, &step_any, &step_once,
-    &step_arena, &step_member,
+    &step_lock,
+    &step_rwlock,
+    &step_sem,
+    &step_cancel,
+    &step_queue,
+    &step_pile,
+    &step_message,
+    &step_joinable,
+    &step_pipe,
+    &step_broadcast,
+    &step_dict,
+    &step_list,
+    &step_latest,
+    &step_array,
+    &step_cond,
+    &step_barrier,
+    &step_any,
+    &step_once,
+    &step_arena,
+    &step_member,
 };
 
-enum { TABLES = sizeof tables / sizeof tables[0], OPS_MAX = 300 };
+enum { TABLES = sizeof tables / sizeof tables[0], OPS_MAX = 500 };
 
 struct step_page *step_page;
 static pid_t child, helper, waker;
 static bool soak;
 static unsigned seed;
-static plait_time_t end_of_all; /* of the short version */
-static size_t ops_left;
 static unsigned long steps_taken, kills_made;
 static char where[200];
 
@@ -47,43 +66,25 @@ static void report_hang(int signal_number)
     _exit(1);
 }
 
-/* As /proc has it: R, S asleep, t traced and stopped, Z... 0: there is no such process. */
-static char state_of(pid_t pid)
-{
-    char path[64], text[256], *state;
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    state = strrchr(text, ')');
-    return state && state[1] == ' ' ? state[2] : 0;
-}
-
-bool await_sleep(pid_t pid)
+static bool await_state(pid_t pid, const char *states)
 {
     plait_time_t deadline = plait_after(10);
+    char state;
 
-    while (state_of(pid) != 'S')
-        if (plait_now() > deadline)
-            return false;
-    return true;
+    while (((state = child_state(pid)) == 0 || !strchr(states, state)) && plait_now() < deadline)
+        sched_yield(); /* no sleep: somebody may wait to see the caller asleep itself, in something else */
+    return state && strchr(states, state);
 }
+
+bool await_sleep(pid_t pid) { return await_state(pid, "S"); }
+bool await_sleep_or_end(pid_t pid) { return await_state(pid, "SZ"); }
 
 void await_child(void)
 {
     char state;
 
-    do
-        state = state_of(child);
-    while (state != 'S' && state != 'Z' && state != 0);
+    while ((state = child_state(child)) != 'S' && state != 'Z' && state != 0)
+        sched_yield();
 }
 
 static void be_stepped(const struct step_op *op)
@@ -150,7 +151,7 @@ static const char *start_others(const struct step_op *op)
 {
     if (op->helper) {
         helper = child_start(op->helper, NULL);
-        if (!await_sleep(helper))
+        if (op->helper_may_end ? !await_sleep_or_end(helper) : !await_sleep(helper))
             return "the helper did not fall asleep";
     }
     if (op->waker)
@@ -214,19 +215,30 @@ static long stride_for(long count)
     return stride;
 }
 
-/* What is left of the time, shared among the operations that are left. */
-static plait_time_t end_of_share(void)
+/* How many kills an operation of so many instructions gets. */
+static long kills_for(const struct step_op *op, long length)
 {
-    plait_time_t now = plait_now();
+    const char *kills = getenv("PLAIT_STEP_KILLS");
+    long affordable = STEPS / (length / 2 + 1);
 
-    return soak ? PLAIT_FOREVER : now + (end_of_all - now) / (plait_time_t)ops_left--;
+    if (soak)
+        return LONG_MAX;
+    if (kills)
+        return atol(kills);
+    if (op->hangs)
+        return KILLS_OF_BROKEN;
+    if (op->helper || op->waker)
+        return KILLS_AMONG_OTHERS;
+    if (affordable < KILLS_MIN)
+        return KILLS_MIN;
+    return affordable < KILLS_ALONE ? affordable : KILLS_ALONE;
 }
 
 static void step_through(void **state)
 {
     const struct step_op *op = *state;
-    long length, taken, faults = 0, rounds = 0, count, stride, k;
-    plait_time_t until = end_of_share();
+    const char *at = getenv("PLAIT_STEP_AT");
+    long length, taken, faults = 0, rounds = 0, wanted, count, stride, k;
     const char *wrong;
     bool done;
 
@@ -234,8 +246,11 @@ static void step_through(void **state)
     if (wrong && !op->hangs)
         fail_msg("%s, not killed: %s", op->name, wrong);
     count = length + 1;
+    wanted = kills_for(op, length);
     stride = stride_for(count);
-    for (k = rand_r(&seed) % count; rounds < count && plait_now() < until; k = (k + stride) % count) {
+    for (k = rand_r(&seed) % count; rounds < count && rounds < wanted; k = (k + stride) % count) {
+        if (at)
+            k = atol(at);
         wrong = kill_after(op, k, &taken, &done);
         rounds++;
         faults += wrong != NULL;
@@ -279,7 +294,7 @@ static int drop(void **state)
     return drop_world();
 }
 
-static size_t list_tests(struct CMUnitTest *tests)
+static void list_tests(struct CMUnitTest *tests)
 {
     const char *only = getenv("PLAIT_STEP_ONLY");
     size_t count = 0;
@@ -291,7 +306,6 @@ static size_t list_tests(struct CMUnitTest *tests)
             if (!only || strstr(op->name, only))
                 tests[count++] = (struct CMUnitTest){ op->name, step_through, make, drop, (void *)(uintptr_t)op };
         }
-    return count;
 }
 
 /* Have the library think that there is one CPU: spins are thousands of instructions that change nothing. */
@@ -310,7 +324,6 @@ static void forgo_spins(void)
 int main(int argc, char **argv)
 {
     static struct CMUnitTest tests[OPS_MAX];
-    const char *seconds = getenv("PLAIT_STEP_SECONDS");
     int failed;
 
     /* String instructions would be stepped byte by byte. */
@@ -331,8 +344,7 @@ int main(int argc, char **argv)
     }
     print_message("seed %u\n", seed);
     forgo_spins();
-    ops_left = list_tests(tests);
-    end_of_all = plait_after(atof(seconds ? seconds : STEP_SECONDS));
+    list_tests(tests);
     failed = cmocka_run_group_tests_name("single_step", tests, NULL, NULL);
     print_message("%lu kills, %lu steps\n", kills_made, steps_taken);
     return failed;

@@ -27,6 +27,7 @@ struct step_op {
     int (*helper)(void *unused);        /* another child, asleep before the first step; may be NULL */
     int (*waker)(void *unused);         /* one more, which runs beside the child: see await_child; may be NULL */
     const char *(*verify)(bool done);   /* in the test: NULL, or what is wrong; done: the operation was over */
+    bool helper_may_end;                /* it finds out by itself, after a slice of time, what it waits for */
     bool hangs;                         /* a broken one: that verify finds fault is what is expected */
 };
 
@@ -36,8 +37,26 @@ struct step_table {
     size_t count;
 };
 
-extern const struct step_table step_lock, step_rwlock, step_sem, step_cancel, step_queue, step_cond, step_barrier, step_any,
-    step_once, step_arena, step_member;
+extern const struct step_table step_lock;
+extern const struct step_table step_rwlock;
+extern const struct step_table step_sem;
+extern const struct step_table step_cancel;
+extern const struct step_table step_queue;
+extern const struct step_table step_pile;
+extern const struct step_table step_message;
+extern const struct step_table step_joinable;
+extern const struct step_table step_pipe;
+extern const struct step_table step_broadcast;
+extern const struct step_table step_dict;
+extern const struct step_table step_list;
+extern const struct step_table step_latest;
+extern const struct step_table step_array;
+extern const struct step_table step_cond;
+extern const struct step_table step_barrier;
+extern const struct step_table step_any;
+extern const struct step_table step_once;
+extern const struct step_table step_arena;
+extern const struct step_table step_member;
 
 /* Where the child says how far it is. */
 struct step_page {
@@ -49,6 +68,9 @@ extern struct step_page *step_page;
 
 /* The process sleeps: the helpers do so nowhere but in a wait. False: it does not fall asleep. */
 bool await_sleep(pid_t pid);
+
+/* The same of one who may not have to sleep: it has ended, but for somebody to ask how. */
+bool await_sleep_or_end(pid_t pid);
 
 /* For a waker: return when the child has fallen asleep in its operation, or is dead. */
 void await_child(void);

@@ -7,7 +7,6 @@
 enum { ANY_LOCK, ANY_SEM, ANY_EVENT, ANY_GET, ANY_PUT, ANY_ENTRIES };
 
 static struct plait_wait_entry any_entries[ANY_ENTRIES];
-static struct item any_item;
 static plait_queue_t *any_full;
 
 /* None of the entries can be performed: the test holds the lock. */
@@ -25,7 +24,7 @@ static void nothing_for_any(void)
     any_entries[ANY_LOCK] = plait_any_lock_acquire(&world->lock);
     any_entries[ANY_SEM] = plait_any_sem_acquire(&world->sem, 1);
     any_entries[ANY_EVENT] = plait_any_event_wait(&world->event);
-    any_entries[ANY_GET] = plait_any_queue_get(queue, &any_item);
+    any_entries[ANY_GET] = plait_any_queue_get(queue, &world->got);
     any_entries[ANY_PUT] = plait_any_queue_put(any_full, &child_item);
 }
 
@@ -148,6 +147,126 @@ static const char *any_took_the_permit(bool done) { return any_took_another(done
 static const char *any_took_the_item(bool done) { return any_took_another(done, ANY_GET); }
 static const char *any_took_the_place(bool done) { return any_took_another(done, ANY_PUT); }
 
+/* ---- Woken ---- */
+
+static void wait_long_for_any(void)
+{
+    size_t which;
+
+    if (plait_wait_any(any_entries, ANY_ENTRIES, &which, PLAIT_FOREVER) == 0)
+        step_page->out = (long)which + 1;
+}
+
+static void lock_to_be_let_go(void)
+{
+    lock_for_any();
+    plait_event_clear(&world->go);
+}
+
+static int lock_holder_for_any(void *unused)
+{
+    if (take_lock())
+        return 1;
+    await_go();
+    return plait_lock_release(&world->lock);
+}
+
+static int second_for_lock(void *unused) { return take_and_give_lock() ? 1 : 0; }
+static int second_for_permit(void *unused) { return plait_sem_acquire(&world->sem, 1, plait_after(PATIENCE)); }
+
+static int second_for_item(void *unused)
+{
+    struct item item;
+    int err = plait_queue_get(queue, &item, plait_after(PATIENCE));
+
+    if (err == 0)
+        note_item(&item);
+    return err;
+}
+
+static int second_for_place(void *unused)
+{
+    struct item item;
+
+    fill_item(&item, 98);
+    return plait_queue_put(any_full, &item, plait_after(PATIENCE));
+}
+
+static int release_lock_for_any(void *unused) { return let_holder_go_before(second_for_lock); }
+
+static int release_permits_for_any(void *unused)
+{
+    pid_t second = sleep_behind_child(second_for_permit);
+
+    return second < 0 || plait_sem_release(&world->sem, 1) || plait_sem_release(&world->sem, 1) ||
+           child_end_by(second, PATIENCE);
+}
+
+static int put_items_for_any(void *unused)
+{
+    pid_t second = sleep_behind_child(second_for_item);
+
+    put_some(2);
+    return child_end_by(second, PATIENCE);
+}
+
+/* One place, and what is put there first makes room for the other. */
+static int make_places_for_any(void *unused)
+{
+    pid_t second = sleep_behind_child(second_for_place);
+    struct item item;
+
+    for (int i = 0; i < 2; i++) {
+        if (plait_queue_get(any_full, &item, plait_after(PATIENCE)))
+            return 1;
+        note_item(&item);
+    }
+    return child_end_by(second, PATIENCE);
+}
+
+static const char *any_took_the_lock_before_another(bool done)
+{
+    return others_end_well() ? any_took_the_lock(done) : "the sleeper behind it did not get the lock";
+}
+
+static const char *any_took_a_permit_of_two(bool done)
+{
+    return waker_end_by(2 * PATIENCE) ? "the sleeper behind it got no permit" : any_took_the_permit(done);
+}
+
+static const char *any_took_an_item_of_two(bool done)
+{
+    struct item item;
+    const char *wrong;
+
+    if (waker_end_by(2 * PATIENCE))
+        return "the sleeper behind it got no item";
+    if (done)
+        note_item(&world->got);
+    while (plait_queue_get(queue, &item, PLAIT_NOW) == 0)
+        note_item(&item);
+    wrong = items_are_noted(3, done ? 0 : 3);
+    return wrong ? wrong : any_took_the_item(done);
+}
+
+/* As many places are taken afterwards as were to begin with, so that the one who looks finds what he expects. */
+static const char *any_took_a_place_of_two(bool done)
+{
+    const uint32_t first = 1u << 99 % 32, second = 1u << 98 % 32, own = 1;
+    struct item item;
+    const char *wrong;
+
+    if (waker_end_by(2 * PATIENCE))
+        return "the sleeper behind it got no place";
+    while (plait_queue_get(any_full, &item, PLAIT_NOW) == 0)
+        note_item(&item);
+    fill_item(&item, 99);
+    wrong = items_are_noted(first | second | own, done ? 0 : own);
+    if (!wrong && plait_queue_put(any_full, &item, PLAIT_NOW))
+        wrong = "the place is lost";
+    return wrong ? wrong : any_took_the_place(done);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -162,6 +281,18 @@ static const struct step_op ops[] = {
       .prepare = item_for_any, .before = prepare_item, .operate = wait_for_any, .verify = any_took_the_item },
     { .name = "any, a place",
       .prepare = place_for_any, .before = prepare_item, .operate = wait_for_any, .verify = any_took_the_place },
+    { .name = "any, woken by a lock, before a sleeper",
+      .prepare = lock_to_be_let_go, .before = prepare_item, .operate = wait_long_for_any, .helper = lock_holder_for_any,
+      .waker = release_lock_for_any, .verify = any_took_the_lock_before_another },
+    { .name = "any, woken by a permit, before a sleeper",
+      .prepare = nothing_for_any, .before = prepare_item, .operate = wait_long_for_any,
+      .waker = release_permits_for_any, .verify = any_took_a_permit_of_two },
+    { .name = "any, woken by an item, before a sleeper",
+      .prepare = nothing_for_any, .before = prepare_item, .operate = wait_long_for_any, .waker = put_items_for_any,
+      .verify = any_took_an_item_of_two },
+    { .name = "any, woken by a place, before a sleeper",
+      .prepare = nothing_for_any, .before = prepare_item, .operate = wait_long_for_any, .waker = make_places_for_any,
+      .verify = any_took_a_place_of_two },
 };
 
 const struct step_table step_any = { ops, sizeof ops / sizeof ops[0] };

@@ -132,7 +132,7 @@ static int two_cond_helpers(void *unused)
 {
     pid_t pid = child_start(cond_helper, NULL);
 
-    return await_sleep(pid) && cond_helper(NULL) == 0 ? child_end_by(pid, PATIENCE) : 1;
+    return await_sleep_or_end(pid) && cond_helper(NULL) == 0 ? child_end_by(pid, PATIENCE) : 1;
 }
 
 static void notify_all(void) { step_page->out = plait_cond_notify_all(&world->cond); }
@@ -175,6 +175,47 @@ static const char *rlock_and_cond_are_left(bool done)
     return cond_is_left(true);
 }
 
+/* ---- One who was notified has died before it took the lock ---- */
+
+/* Notified while the test has the lock: so it sleeps on, for the lock, and has not left the condition when it is killed. */
+static void cond_of_a_dead_notified(void)
+{
+    pid_t waiter;
+
+    fresh_cond();
+    plait_event_clear(&world->go);
+    waiter = child_start(cond_helper, NULL);
+    if (!await_sleep(waiter) || take_lock() || plait_cond_notify(&world->cond, 1))
+        abort();
+    child_kill(waiter);
+    if (plait_lock_release(&world->lock))
+        abort();
+}
+
+/* Its notification is for one of the two who came after it, and the child's (or the test's) for the other. */
+static const char *heir_is_notified_too(bool done)
+{
+    if (!done && plait_cond_notify(&world->cond, 1))
+        return "notify failed";
+    return helper_end_by(PATIENCE) ? "a notification has died with its waiter" : cond_is_left(true);
+}
+
+/* The child inherits, or, if it is killed, the one who comes after it. */
+static int wait_behind_child(void *unused)
+{
+    pid_t second = sleep_behind_child(cond_helper);
+
+    plait_event_set(&world->go);
+    return child_end_by(second, PATIENCE);
+}
+
+/* The test keeps away until the second is there to be notified. */
+static const char *one_of_two_inherits(bool done)
+{
+    await_go();
+    return notification_is_used_once(done);
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -196,6 +237,12 @@ static const struct step_op ops[] = {
     { .name = "cond wait on an rlock at two levels, timed out",
       .prepare = fresh_cond_and_rlock, .before = take_part, .operate = wait_a_moment_at_two_levels,
       .verify = rlock_and_cond_are_left },
+    { .name = "cond notify past a dead one who was notified, with two sleepers",
+      .prepare = cond_of_a_dead_notified, .before = take_part, .operate = notify_one, .helper = two_cond_helpers,
+      .verify = heir_is_notified_too },
+    { .name = "cond wait, as the heir of a dead one who was notified, before another",
+      .prepare = cond_of_a_dead_notified, .before = take_part, .operate = wait_to_be_notified,
+      .waker = wait_behind_child, .verify = one_of_two_inherits },
 };
 
 const struct step_table step_cond = { ops, sizeof ops / sizeof ops[0] };

@@ -26,6 +26,11 @@ static void empty_ring(void)
     fresh_queue(3);
 }
 
+static void empty_chain(void)
+{
+    fresh_queue(0);
+}
+
 static void chain_with_room(void)
 {
     fresh_queue(0);
@@ -228,6 +233,130 @@ static const char *sleeper_is_told(bool done)
     return used() == used_before ? checked() : "memory is lost, or freed twice";
 }
 
+/* ---- Waiting, in vain and woken ---- */
+
+enum { SECOND = 20 }; /* the number of the second putter's item */
+
+static void put_in_vain(void) { step_page->out = plait_queue_put(queue, &child_item, plait_after(MOMENT)); }
+static void get_in_vain(void) { step_page->out = plait_queue_get(queue, &world->got, plait_after(MOMENT)); }
+static void get_what_is_noted(void) { step_page->out = plait_queue_get(queue, &world->got, PLAIT_FOREVER); }
+
+static int second_putter(void *unused)
+{
+    struct item item;
+
+    fill_item(&item, SECOND);
+    return plait_queue_put(queue, &item, plait_after(PATIENCE));
+}
+
+static int second_getter(void *unused)
+{
+    struct item item;
+    int err = plait_queue_get(queue, &item, plait_after(PATIENCE));
+
+    if (err == 0)
+        note_item(&item);
+    return err;
+}
+
+static const char *putter_beside_puts(bool done)
+{
+    const char *wrong;
+
+    if ((done && step_page->out != ETIMEDOUT) || plait_queue_qsize(queue) != 3)
+        return "it was put where there was no room";
+    wrong = get_number(next_get++);
+    if (wrong)
+        return wrong;
+    if (helper_end_by(PATIENCE))
+        return "the sleeper got no room";
+    while (!wrong && next_get < next_put)
+        wrong = get_number(next_get++);
+    wrong = wrong ? wrong : get_number(SECOND);
+    return wrong ? wrong : drain_and_destroy();
+}
+
+static const char *getter_beside_gets(bool done)
+{
+    if (done && step_page->out != ETIMEDOUT)
+        return "an item from nowhere";
+    put_some(1);
+    if (helper_end_by(PATIENCE))
+        return "the sleeper got no item";
+    next_get = next_put;
+    return drain_and_destroy();
+}
+
+/* Two of each, for the child and for one who came after it. */
+static int put_two(void *unused)
+{
+    pid_t second = sleep_behind_child(second_getter);
+
+    put_some(2);
+    return child_end_by(second, PATIENCE);
+}
+
+static int get_two(void *unused)
+{
+    pid_t second = sleep_behind_child(second_putter);
+
+    return get_number(0) || get_number(1) || child_end_by(second, PATIENCE);
+}
+
+static int close_for_two(void *unused)
+{
+    pid_t second = sleep_behind_child(told_getter);
+
+    return plait_queue_close(queue) || child_end_by(second, PATIENCE);
+}
+
+static const char *both_get_one(bool done)
+{
+    struct item item;
+    const char *wrong;
+
+    if (waker_end_by(2 * PATIENCE))
+        return "the second sleeper got no item";
+    if (done && step_page->out)
+        return "get failed";
+    if (done)
+        note_item(&world->got);
+    while (plait_queue_qsize(queue) > 0 && plait_queue_get(queue, &item, plait_after(PATIENCE)) == 0)
+        note_item(&item);
+    wrong = items_are_noted(3, done ? 0 : 3);
+    return wrong ? wrong : drain_and_destroy();
+}
+
+static const char *both_put_one(bool done)
+{
+    const uint32_t own = 1u << next_put, second = 1u << SECOND;
+    struct item item;
+    const char *wrong;
+
+    if (waker_end_by(2 * PATIENCE))
+        return "the second sleeper got no room, or an item is lost";
+    if (done && step_page->out)
+        return "put failed";
+    wrong = get_number(2);
+    if (wrong)
+        return wrong;
+    while (plait_queue_qsize(queue) > 0 && plait_queue_get(queue, &item, plait_after(PATIENCE)) == 0)
+        note_item(&item);
+    wrong = items_are_noted(own | second, done ? 0 : own);
+    next_get = next_put;
+    return wrong ? wrong : drain_and_destroy();
+}
+
+static const char *both_are_told(bool done)
+{
+    if (waker_end_by(2 * PATIENCE))
+        return "the second sleeper was not told";
+    if (done && step_page->out != EPIPE)
+        return "it was not told";
+    plait_queue_destroy(queue);
+    return used() == used_before ? checked() : "memory is lost, or freed twice";
+}
+
 /* ---- All of them ---- */
 
 static const struct step_op ops[] = {
@@ -258,6 +387,29 @@ static const struct step_op ops[] = {
       .prepare = empty_ring, .before = take_part, .operate = close_it_now, .helper = told_getter, .verify = sleeper_is_told },
     { .name = "queue close_now, with a sleeping putter",
       .prepare = full_ring, .before = take_part, .operate = close_it_now, .helper = told_putter, .verify = sleeper_is_told },
+    { .name = "queue put, unbounded, with a sleeper",
+      .prepare = empty_chain, .before = prepare_item, .operate = put_item, .helper = get_helper,
+      .verify = sleeper_gets_item },
+    { .name = "queue put, bounded, in vain, beside a sleeper",
+      .prepare = full_ring, .before = prepare_item, .operate = put_in_vain, .helper = second_putter,
+      .verify = putter_beside_puts },
+    { .name = "queue get, bounded, in vain, beside a sleeper",
+      .prepare = empty_ring, .before = take_part, .operate = get_in_vain, .helper = get_helper,
+      .verify = getter_beside_gets },
+    { .name = "queue get, unbounded, in vain, beside a sleeper",
+      .prepare = empty_chain, .before = take_part, .operate = get_in_vain, .helper = get_helper,
+      .verify = getter_beside_gets },
+    { .name = "queue put, bounded, as the one woken, before a sleeper",
+      .prepare = full_ring, .before = prepare_item, .operate = put_item, .waker = get_two, .verify = both_put_one },
+    { .name = "queue get, bounded, as the one woken, before a sleeper",
+      .prepare = empty_ring, .before = take_part, .operate = get_what_is_noted, .waker = put_two,
+      .verify = both_get_one },
+    { .name = "queue get, unbounded, as the one woken, before a sleeper",
+      .prepare = empty_chain, .before = take_part, .operate = get_what_is_noted, .waker = put_two,
+      .verify = both_get_one },
+    { .name = "queue get, as the one woken by a close, before a sleeper",
+      .prepare = empty_ring, .before = take_part, .operate = get_what_is_noted, .waker = close_for_two,
+      .verify = both_are_told },
 };
 
 const struct step_table step_queue = { ops, sizeof ops / sizeof ops[0] };

@@ -144,6 +144,7 @@ static const char *rwlock_goes_on(bool done) { return rwlock_goes_on_told(!done)
 static const char *rwlock_goes_on_silently(bool done) { return rwlock_goes_on_told(false); }
 
 static int reading_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_read, true) ? 1 : 0; }
+static int reading_helper_untold(void *unused) { return use_rwlock(plait_rwlock_acquire_read, false) ? 1 : 0; }
 static int writing_helper(void *unused) { return use_rwlock(plait_rwlock_acquire_write, true) ? 1 : 0; }
 static int writing_helper_untold(void *unused) { return use_rwlock(plait_rwlock_acquire_write, false) ? 1 : 0; }
 
@@ -157,14 +158,26 @@ static const char *sleeper_gets_rwlock(bool done)
 static void read_by_the_test(void)
 {
     fresh_rwlock();
+    plait_event_init(&world->event, PLAIT_SHARED);
     plait_rwlock_acquire_read(&world->rwlock, PLAIT_FOREVER);
 }
 
 static void written_by_the_test(void)
 {
     fresh_rwlock();
+    plait_event_init(&world->event, PLAIT_SHARED);
     plait_rwlock_acquire_write(&world->rwlock, PLAIT_FOREVER);
 }
+
+static void wait_in_vain(struct plait_wait_entry entry)
+{
+    const struct plait_wait_entry entries[] = { plait_any_event_wait(&world->event), entry };
+
+    step_page->out = plait_wait_any(entries, 2, NULL, plait_after(MOMENT));
+}
+
+static void write_in_vain_among_others(void) { wait_in_vain(plait_any_rwlock_acquire_write(&world->rwlock)); }
+static void read_in_vain_among_others(void) { wait_in_vain(plait_any_rwlock_acquire_read(&world->rwlock)); }
 
 static void write_in_vain(void) { step_page->out = plait_rwlock_acquire_write(&world->rwlock, plait_after(MOMENT)); }
 static void read_in_vain(void) { step_page->out = plait_rwlock_acquire_read(&world->rwlock, plait_after(MOMENT)); }
@@ -187,6 +200,71 @@ static const char *writing_goes_on(bool done)
         return "the test does not write any more";
     change_both();
     return plait_rwlock_release(&world->rwlock) ? "release failed" : rwlock_goes_on_told(false);
+}
+
+/* ---- Waiting while others wait too ---- */
+
+/* Who slept beside the child gets what the test had; a writer that the child was is not told of, it has changed nothing. */
+static const char *rwlock_is_given_to_sleeper(bool done)
+{
+    if (done && step_page->out != ETIMEDOUT)
+        return "it got what the test has";
+    if (plait_rwlock_release(&world->rwlock))
+        return "the test has it no more";
+    return sleeper_gets_rwlock(done);
+}
+
+/* A reader that comes behind a writer, which waits in vain for the test to stop reading. */
+static int read_behind_child(void *unused)
+{
+    await_child();
+    return reading_helper_untold(NULL);
+}
+
+static const char *reader_behind_is_let_in(bool done)
+{
+    if (waker_end_by(2 * PATIENCE))
+        return "a reader is kept out for one who is gone";
+    return reading_goes_on(done);
+}
+
+/* ---- As the one woken ---- */
+
+static void rwlock_to_be_let_go(void)
+{
+    fresh_rwlock();
+    plait_event_clear(&world->go);
+}
+
+static int reading_holder(void *unused)
+{
+    start_reading();
+    await_go();
+    return plait_rwlock_release(&world->rwlock);
+}
+
+static int writing_holder(void *unused)
+{
+    start_writing();
+    await_go();
+    return plait_rwlock_release(&world->rwlock);
+}
+
+static int let_go_before_reader(void *unused) { return let_holder_go_before(reading_helper); }
+static int let_go_before_reader_untold(void *unused) { return let_holder_go_before(reading_helper_untold); }
+static int let_go_before_writer(void *unused) { return let_holder_go_before(writing_helper); }
+static int let_go_before_writer_untold(void *unused) { return let_holder_go_before(writing_helper_untold); }
+
+/* The second was told if there was something to tell; so nobody is told after it. */
+static const char *rwlock_is_passed_on(bool done)
+{
+    return others_end_well() ? rwlock_goes_on_told(false) : "the second sleeper did not get the lock";
+}
+
+/* Readers that wait behind a writer are let in when it releases, before the writers: the child may die after the second is gone. */
+static const char *rwlock_is_passed_to_both(bool done)
+{
+    return others_end_well() ? rwlock_goes_on_told(!done) : "the second sleeper did not get the lock";
 }
 
 /* ---- All of them ---- */
@@ -218,6 +296,51 @@ static const struct step_op ops[] = {
       .prepare = read_by_the_test, .before = take_part, .operate = write_in_vain, .verify = reading_goes_on },
     { .name = "rwlock read acquire, in vain",
       .prepare = written_by_the_test, .before = take_part, .operate = read_in_vain, .verify = writing_goes_on },
+    { .name = "rwlock write acquire among others, in vain, behind a reader",
+      .prepare = read_by_the_test, .before = take_part, .operate = write_in_vain_among_others, .verify = reading_goes_on },
+    { .name = "rwlock write acquire among others, in vain, behind a writer",
+      .prepare = written_by_the_test, .before = take_part, .operate = write_in_vain_among_others, .verify = writing_goes_on },
+    { .name = "rwlock read acquire among others, in vain",
+      .prepare = written_by_the_test, .before = take_part, .operate = read_in_vain_among_others, .verify = writing_goes_on },
+    { .name = "rwlock write acquire, in vain, beside a sleeping writer",
+      .prepare = written_by_the_test, .before = take_part, .operate = write_in_vain, .helper = writing_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock write acquire, in vain, beside a sleeping reader",
+      .prepare = written_by_the_test, .before = take_part, .operate = write_in_vain, .helper = reading_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock write acquire, in vain, behind a writer that waits for a reader",
+      .prepare = read_by_the_test, .before = take_part, .operate = write_in_vain, .helper = writing_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock write acquire, in vain, before a reader",
+      .prepare = read_by_the_test, .before = take_part, .operate = write_in_vain, .waker = read_behind_child,
+      .verify = reader_behind_is_let_in },
+    { .name = "rwlock read acquire, in vain, beside a sleeping reader",
+      .prepare = written_by_the_test, .before = take_part, .operate = read_in_vain, .helper = reading_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock read acquire, in vain, beside a sleeping writer",
+      .prepare = written_by_the_test, .before = take_part, .operate = read_in_vain, .helper = writing_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock read acquire, in vain, behind a writer that waits for a reader",
+      .prepare = read_by_the_test, .before = take_part, .operate = read_in_vain, .helper = writing_helper_untold,
+      .verify = rwlock_is_given_to_sleeper },
+    { .name = "rwlock read acquire + release, as the one woken, before a sleeping reader",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = read_both, .helper = writing_holder,
+      .waker = let_go_before_reader_untold, .verify = rwlock_is_passed_on },
+    { .name = "rwlock read acquire + release, as the one woken, before a sleeping writer",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = read_both, .helper = writing_holder,
+      .waker = let_go_before_writer_untold, .verify = rwlock_is_passed_on },
+    { .name = "rwlock write acquire + release, as the one woken by a writer, before a sleeping writer",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = write_both, .helper = writing_holder,
+      .waker = let_go_before_writer, .verify = rwlock_is_passed_on },
+    { .name = "rwlock write acquire + release, as the one woken by a writer, before a sleeping reader",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = write_both, .helper = writing_holder,
+      .waker = let_go_before_reader, .verify = rwlock_is_passed_to_both },
+    { .name = "rwlock write acquire + release, as the one woken by a reader, before a sleeping reader",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = write_both, .helper = reading_holder,
+      .waker = let_go_before_reader, .verify = rwlock_is_passed_on },
+    { .name = "rwlock write acquire + release, as the one woken by a reader, before a sleeping writer",
+      .prepare = rwlock_to_be_let_go, .before = take_part, .operate = write_both, .helper = reading_holder,
+      .waker = let_go_before_writer, .verify = rwlock_is_passed_on },
 };
 
 const struct step_table step_rwlock = { ops, sizeof ops / sizeof ops[0] };

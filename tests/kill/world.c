@@ -101,7 +101,7 @@ pid_t sleep_behind_child(int (*second)(void *unused))
 
     await_child();
     pid = child_start(second, NULL);
-    return await_sleep(pid) ? pid : -1;
+    return await_sleep_or_end(pid) ? pid : -1;
 }
 
 int let_holder_go_before(int (*second)(void *unused))
@@ -153,9 +153,29 @@ void fresh_queue(size_t maxsize)
 {
     used_before = used();
     next_put = next_get = 0;
+    world->seen = world->wrong = 0;
     if (plait_queue_new(&queue, &(struct plait_queue_opts){ .item_size = sizeof(struct item), .maxsize = maxsize,
                                                             .arena = arena }))
         abort();
+}
+
+void note_item(const struct item *item)
+{
+    uint32_t bit = (uint32_t)1 << item->number % 32;
+
+    if (!item_is(item, item->number) || (__atomic_fetch_or(&world->seen, bit, __ATOMIC_RELAXED) & bit))
+        __atomic_store_n(&world->wrong, 1, __ATOMIC_RELAXED);
+}
+
+const char *items_are_noted(uint32_t numbers, uint32_t loose)
+{
+    uint32_t missing = numbers & ~world->seen;
+
+    if (world->wrong)
+        return "an item was torn, or got twice";
+    if (world->seen & ~numbers)
+        return "an item from nowhere";
+    return (missing & ~loose) || (missing & (missing - 1)) ? "an item is lost" : NULL;
 }
 
 void prepare_item(void)

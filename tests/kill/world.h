@@ -14,6 +14,12 @@ extern plait_queue_t *queue;
 extern void *block;          /* memory of either */
 extern size_t used_before;
 
+/* Items tell their number, and whether they are torn. */
+struct item {
+    long number;
+    char rest[2040]; /* makes segments of eight */
+};
+
 extern struct world {
     plait_lock_t lock;
     plait_rlock_t rlock; /* guards a and b as well, in its cases */
@@ -28,6 +34,8 @@ extern struct world {
     plait_rwlock_t rwlock;
     long a, b; /* guarded by lock, or by rwlock; a == b */
     uint32_t broken;
+    uint32_t seen, wrong; /* atomic: see note_item */
+    struct item got;      /* where a child gets what the test looks at */
 } *world;
 
 /* 0, or 1: it could not be made. */
@@ -55,19 +63,13 @@ void await_go(void);
 int let_holder_go(void *unused);
 int let_holder_go_before(int (*second)(void *unused));
 
-/* Asleep behind the child by the time that it returns; its end is for who asked for it. */
+/* Asleep behind the child, or through, by the time that it returns; its end is for who asked for it. */
 pid_t sleep_behind_child(int (*second)(void *unused));
 
 /* Both have ended well. */
 bool others_end_well(void);
 
 void no_permit(void);
-
-/* Items tell their number, and whether they are torn. */
-struct item {
-    long number;
-    char rest[2040]; /* makes segments of eight */
-};
 
 enum { SEGMENT = 8 };
 
@@ -78,6 +80,12 @@ void fill_item(struct item *item, long number);
 bool item_is(const struct item *item, long number);
 void put_some(int count);
 void fresh_queue(size_t maxsize);
+
+/* Whoever got an item says so, in any process; by the number's last five bits. */
+void note_item(const struct item *item);
+
+/* NULL: of these numbers (bits) each was noted once, but perhaps one of `loose` that was in the hands of the killed. */
+const char *items_are_noted(uint32_t numbers, uint32_t loose);
 void prepare_item(void);
 
 void fresh_other(void);

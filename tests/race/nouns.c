@@ -40,6 +40,13 @@ struct objects {
 static enum way way;
 static struct objects private_objects, *objects = &private_objects;
 static plait_queue_t *queue[KINDS];
+static plait_dict_t *dict[KINDS];
+static plait_list_t *list[KINDS];
+static plait_latest_t *latest[KINDS];
+static plait_value_t *one_value[KINDS];
+static plait_array_t *array[KINDS];
+static plait_broadcast_t *broadcast[KINDS];
+static plait_pipe_t *left_end[KINDS], *right_end[KINDS];
 static plait_arena_t *arena;
 
 static int data; /* guarded by what is asked for */
@@ -185,6 +192,95 @@ static void queue_take(int which)
     WORKS(plait_queue_get(queue[which], &item, PLAIT_FOREVER));
 }
 
+static void dict_give(int which)
+{
+    WORKS(plait_dict_set(dict[which], PLAIT_TEXT("ready"), NULL, 0));
+}
+
+static void dict_take(int which)
+{
+    while (!plait_dict_contains(dict[which], PLAIT_TEXT("ready")))
+        WORKS(plait_sleep(0.001));
+}
+
+static void list_give(int which)
+{
+    WORKS(plait_list_append(list[which], NULL, 0));
+}
+
+static void list_take(int which)
+{
+    while (!plait_list_len(list[which]))
+        WORKS(plait_sleep(0.001));
+}
+
+static void pipe_give(int which)
+{
+    for (int i = 0; i < READERS; i++)
+        WORKS(plait_pipe_send(left_end[which], "x", 1, PLAIT_FOREVER));
+}
+
+static void pipe_take(int which)
+{
+    char byte;
+    size_t size;
+
+    WORKS(plait_pipe_recv(right_end[which], &byte, 1, &size, PLAIT_FOREVER));
+}
+
+static void broadcast_give(int which)
+{
+    int item = 1;
+
+    WORKS(plait_broadcast_put(broadcast[which], &item, PLAIT_FOREVER));
+}
+
+static void broadcast_take(int which)
+{
+    plait_subscriber_t *s;
+    int item;
+
+    WORKS(plait_broadcast_subscribe(broadcast[which], PLAIT_FROM_OLDEST, &s));
+    WORKS(plait_subscriber_get(s, &item, PLAIT_FOREVER));
+    WORKS(plait_subscriber_free(s));
+}
+
+static void latest_give(int which)
+{
+    int value = 1;
+
+    WORKS(plait_latest_write(latest[which], &value, PLAIT_FOREVER));
+}
+
+static void latest_take(int which)
+{
+    uint64_t version = 0;
+    int value;
+
+    WORKS(plait_latest_read_newer(latest[which], &value, &version, PLAIT_FOREVER));
+}
+
+static void value_give(int which)
+{
+    WORKS(plait_value_set_int(one_value[which], 1));
+}
+
+static void value_take(int which)
+{
+    while (!plait_value_get_int(one_value[which]))
+        WORKS(plait_sleep(0.001));
+}
+
+static void array_enter(int which, bool writes)
+{
+    WORKS(plait_array_lock(array[which], PLAIT_FOREVER));
+}
+
+static void array_leave(int which)
+{
+    WORKS(plait_array_unlock(array[which]));
+}
+
 static int once_write(void *arg)
 {
     write_data();
@@ -217,6 +313,13 @@ static const struct noun nouns[] = {
     { "latch", offsetof(struct objects, latch), NULL, NULL, latch_give, latch_take },
     { "wait_group", offsetof(struct objects, group), NULL, NULL, group_give, group_take },
     { "queue", 0, NULL, NULL, queue_give, queue_take },
+    { "pipe", 0, NULL, NULL, pipe_give, pipe_take },
+    { "broadcast", 0, NULL, NULL, broadcast_give, broadcast_take },
+    { "dict", 0, NULL, NULL, dict_give, dict_take },
+    { "list", 0, NULL, NULL, list_give, list_take },
+    { "latest", 0, NULL, NULL, latest_give, latest_take },
+    { "value", 0, NULL, NULL, value_give, value_take },
+    { "array", 0, array_enter, array_leave, NULL, NULL },
     { "once", offsetof(struct objects, once), NULL, NULL, NULL, NULL },
     { "thread", 0, NULL, NULL, NULL, NULL },
 };
@@ -316,6 +419,13 @@ static void init(int which, unsigned flags)
     WORKS(plait_wait_group_init(&o->group[which], flags));
     WORKS(plait_wait_group_add(&o->group[which], 1));
     WORKS(plait_queue_new(&queue[which], &(struct plait_queue_opts){ .item_size = sizeof(int), .arena = arena }));
+    WORKS(plait_pipe_new(&left_end[which], &right_end[which], &(struct plait_pipe_opts){ .arena = arena }));
+    WORKS(plait_broadcast_new(&broadcast[which], &(struct plait_broadcast_opts){ .item_size = sizeof(int), .arena = arena }));
+    WORKS(plait_dict_new(&dict[which], &(struct plait_dict_opts){ .arena = arena }));
+    WORKS(plait_list_new(&list[which], &(struct plait_list_opts){ .arena = arena }));
+    WORKS(plait_latest_new(&latest[which], &(struct plait_latest_opts){ .value_size = sizeof(int), .arena = arena }));
+    WORKS(plait_value_new(&one_value[which], &(struct plait_value_opts){ .arena = arena }));
+    WORKS(plait_array_new(&array[which], &(struct plait_array_opts){ .count = 2, .arena = arena }));
     o->ready[which] = false;
 }
 
@@ -336,6 +446,14 @@ static void fini(int which)
         WORKS(plait_wait_group_done(&o->group[which]));
     WORKS(plait_wait_group_fini(&o->group[which]));
     WORKS(arena ? plait_queue_destroy(queue[which]) : plait_queue_free(queue[which]));
+    WORKS(plait_pipe_free(left_end[which]));
+    WORKS(plait_pipe_free(right_end[which]));
+    WORKS(plait_broadcast_destroy(broadcast[which]));
+    WORKS(plait_dict_destroy(dict[which]));
+    WORKS(plait_list_destroy(list[which]));
+    WORKS(arena ? plait_latest_destroy(latest[which]) : plait_latest_free(latest[which]));
+    WORKS(plait_value_destroy(one_value[which]));
+    WORKS(plait_array_destroy(array[which]));
 }
 
 static plait_thread_t *start(void *(*target)(void *arg), void *arg)

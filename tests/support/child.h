@@ -5,9 +5,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -59,15 +61,39 @@ static inline int count_threads(void)
 }
 
 /*
- * A child of qemu-user cannot start threads if there were others at the fork, be it only one that was just joined: to be called
- * before the fork by who has joined them all.
+ * Before a fork whose child starts threads or allocates: wait until only `others` threads are left beside the caller's. One that is
+ * just ending may hold a lock of a sanitizer's allocator, which the child would find held for ever; and a child of qemu-user
+ * can start none if there were others.
  */
-static inline void child_await_quiet(void)
+static inline void child_await_quiet(int others)
 {
     struct timespec moment = { .tv_nsec = 1000000 };
 
-    for (int i = 0; is_emulated() && i < 5000 && count_threads() > 1; i++)
+#ifdef PLAIT_UNDER_TSAN
+    others++; /* its own */
+#endif
+    for (int i = 0; i < 10000 && count_threads() > 1 + others; i++)
         nanosleep(&moment, NULL);
+}
+
+/* As /proc has it: R, S asleep, t traced and stopped, Z... 0: there is no such process. */
+static inline char child_state(pid_t pid)
+{
+    char path[64], text[256], *state;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    state = strrchr(text, ')');
+    return state && state[1] == ' ' ? state[2] : 0;
 }
 
 /* Fork; the child answers with what `body` returns (0 to 255). */
