@@ -2,7 +2,8 @@
 /*
  * A participant is killed at every single instruction of each operation, and the others go on: nothing hangs, nothing
  * that was committed is lost, counts are right. Usage: single_step [--soak] [SEED]; PLAIT_STEP_ONLY: a part of a name;
- * PLAIT_STEP_KILLS: so many for each case; PLAIT_STEP_AT: kill after this instruction, again and again.
+ * PLAIT_STEP_KILLS: so many for each case; PLAIT_STEP_AT: kill after this instruction, again and again; PLAIT_STEP_PART=2/3: of
+ * three that share the cases, the second.
  */
 #include "kill/step.h"
 
@@ -296,14 +297,19 @@ static int drop(void **state)
 
 static void list_tests(struct CMUnitTest *tests)
 {
-    const char *only = getenv("PLAIT_STEP_ONLY");
-    size_t count = 0;
+    const char *only = getenv("PLAIT_STEP_ONLY"), *share = getenv("PLAIT_STEP_PART");
+    size_t part = 1, parts = 1, number = 0, count = 0;
+
+    if (share && (sscanf(share, "%zu/%zu", &part, &parts) != 2 || part < 1 || part > parts)) {
+        fprintf(stderr, "PLAIT_STEP_PART=%s: not as 1/2\n", share);
+        exit(2);
+    }
 
     for (size_t t = 0; t < TABLES; t++)
         for (size_t i = 0; i < tables[t]->count && count < OPS_MAX; i++) {
             const struct step_op *op = &tables[t]->ops[i];
 
-            if (!only || strstr(op->name, only))
+            if ((!only || strstr(op->name, only)) && number++ % parts == part - 1)
                 tests[count++] = (struct CMUnitTest){ op->name, step_through, make, drop, (void *)(uintptr_t)op };
         }
 }
