@@ -596,12 +596,16 @@ static void nursery_killed_is_told_and_replaced(void **state)
 
 static uint32_t stop_allocating;
 
+/* Half of the time it allocates, so that a fork finds malloc's locks held; half it sleeps: tools that let one thread run at a time would
+   let none but these run. */
 static void *allocate(void *arg)
 {
-    while (!__atomic_load_n(&stop_allocating, __ATOMIC_RELAXED)) {
+    for (unsigned round = 0; !__atomic_load_n(&stop_allocating, __ATOMIC_RELAXED); round++) {
         /* Volatile: or the compiler removes the pair. */
         void *volatile memory = malloc(5000 + (size_t)rand() % 200000);
         free(memory);
+        if (round % 64 == 63)
+            plait_sleep(50e-6);
     }
     return NULL;
 }
