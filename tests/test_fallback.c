@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include <plait.h>
+#define PLAIT_PTHREAD_NO_NAMES
+#include <plait/pthread.h>
 
 #include "arena/layout.h"
 #include "base/clock.h"
@@ -305,6 +307,22 @@ static void arena_of_the_other_mode_is_refused(void **state)
                      EBADMSG);
 }
 
+static void robust_mutex_of_pthread_names_is_refused(void **state)
+{
+    plait_pthread_mutexattr_t attr;
+    plait_pthread_mutex_t mutex;
+
+    assert_int_equal(plait_pthread_mutexattr_init(&attr), 0);
+    assert_int_equal(plait_pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST), 0);
+    assert_int_equal(plait_pthread_mutex_init(&mutex, &attr), ENOTSUP);
+    assert_int_equal(plait_pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_STALLED), 0);
+    assert_int_equal(plait_pthread_mutex_init(&mutex, &attr), 0);
+    assert_int_equal(plait_pthread_mutex_lock(&mutex), 0);
+    assert_int_equal(plait_pthread_mutex_unlock(&mutex), 0);
+    assert_int_equal(plait_pthread_mutex_destroy(&mutex), 0);
+    assert_int_equal(plait_pthread_mutexattr_destroy(&attr), 0);
+}
+
 static int run_inside(const char *name)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +337,7 @@ static int run_inside(const char *name)
         PROCESSES(lock_of_one_who_got_a_dead_ones_tid_is_not_taken_away),
         SHARED(token_set_by_another_process_ends_a_wait),
         cmocka_unit_test(arena_of_the_other_mode_is_refused),
+        cmocka_unit_test(robust_mutex_of_pthread_names_is_refused),
     };
 
     foreign_name = name;

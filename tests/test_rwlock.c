@@ -381,16 +381,20 @@ static void assert_no_more(plait_rwlock_t *locks, int count, int err)
 
 static void rwlock_beyond_the_first_needs_memory_to_be_read(void **state)
 {
+    struct scene *scene = scene_of(*state);
     plait_rwlock_t *locks = calloc(TOO_MANY_TO_READ, sizeof *locks);
     int count = 0;
 
-    (void)state;
     no_memory = true;
     while (count < TOO_MANY_TO_READ - 1 && plait_rwlock_acquire_read(&locks[count], PLAIT_FOREVER) == 0)
         count++;
     assert_in_range(count, 4, TOO_MANY_TO_READ - 2);
     assert_no_more(locks, count, ENOMEM);
+    assert_int_equal(run(*state, try_read, scene), ENOMEM);
+    assert_int_equal(run(*state, try_write, scene), ENOMEM);
+    assert_free(scene);
     no_memory = false;
+    assert_int_equal(run(*state, try_write, scene), 0);
     for (int i = 0; i <= count; i++)
         assert_int_equal(plait_rwlock_acquire_read(&locks[i], PLAIT_NOW), 0);
     for (int i = 0; i <= count; i++) {
@@ -422,6 +426,13 @@ static void rwlock_in_a_full_arena_is_not_read_beyond_the_first(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+static void init_only(struct worker *self)
+{
+    struct scene *scene = self->with;
+
+    self->result = plait_rwlock_init(&scene->lock, PLAIT_SHARED);
+}
+
 static void rwlock_has_no_place_for_another_thread(void **state)
 {
     struct stage *stage = *state;
@@ -435,6 +446,9 @@ static void rwlock_has_no_place_for_another_thread(void **state)
     assert_int_equal(run(stage, try_read, scene), ENOSPC);
     assert_int_equal(run(stage, try_write, scene), ENOSPC);
     assert_free(scene);
+    assert_int_equal(plait_rwlock_fini(&scene->lock), 0);
+    assert_int_equal(run(stage, init_only, scene), ENOSPC);
+    assert_int_equal(plait_rwlock_init(&scene->lock, PLAIT_SHARED), 0);
     assert_int_equal(plait_arena_free(arena), 0);
 }
 

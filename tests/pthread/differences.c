@@ -285,6 +285,21 @@ static void mutexes_that_are_robust_are_held_in_bounds(void **state)
     free(mutexes);
 }
 
+static void mutex_recursive_at_the_most_levels_refuses_another(void **state)
+{
+    pthread_mutex_t mutex;
+
+    make(&mutex, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_STALLED, PTHREAD_PROCESS_PRIVATE);
+    assert_int_equal(pthread_mutex_lock(&mutex), 0);
+    mutex.rlock.depth = UINT32_MAX - 1;
+    assert_int_equal(pthread_mutex_lock(&mutex), EAGAIN);
+    assert_int_equal(pthread_mutex_trylock(&mutex), EAGAIN);
+    mutex.rlock.depth = 0;
+    assert_int_equal(pthread_mutex_unlock(&mutex), 0);
+    assert_int_equal(pthread_mutex_unlock(&mutex), EPERM);
+    assert_int_equal(pthread_mutex_destroy(&mutex), 0);
+}
+
 /* ---- Conditions ---------------------------------------------------------------------------------- */
 
 static void cond_wait_without_the_mutex_is_refused(void **state)
@@ -412,6 +427,7 @@ int main(void)
         cmocka_unit_test(mutex_that_is_held_is_not_destroyed),
         cmocka_unit_test(mutex_that_has_ended_is_not_used),
         cmocka_unit_test(mutexes_that_are_robust_are_held_in_bounds),
+        cmocka_unit_test(mutex_recursive_at_the_most_levels_refuses_another),
         cmocka_unit_test(cond_wait_without_the_mutex_is_refused),
         cmocka_unit_test(cond_shared_takes_no_private_mutex),
         cmocka_unit_test(cond_wait_gives_up_all_levels),
