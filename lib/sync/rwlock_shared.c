@@ -215,8 +215,8 @@ int plait__rwlock_look_after_writer(plait_rwlock_t *rw)
         return 0;
     if (err)
         return err;
-    if (plait__rwlock_shared_is_being_opened(rw))
-        plait__lock_release(&rw->writer);
+    if (plait__rwlock_shared_is_being_opened(rw) || !(load64_seqcst(&rw->state) & CLOSED))
+        plait__lock_release(&rw->writer); /* not ours to open: the next writer would not know of us, and close it before */
     else
         plait__rwlock_shared_leave(rw, 0);
     return 0;

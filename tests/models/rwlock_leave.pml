@@ -46,6 +46,13 @@ inline got_writer()
     TOUCH; writer = me; told = died && half_changed; died = false
 }
 
+/* plait__rwlock_shared_is_being_opened */
+inline seems_opened()
+{
+    atomic { TOUCH; seen = leaver };
+    atomic { TOUCH; opened = closed && seen != NOBODY && !dead[seen] }
+}
+
 /* plait__rwlock_shared_leave */
 inline leave()
 {
@@ -58,8 +65,8 @@ inline leave()
 
 proctype process(byte me; bool mortal)
 {
-    bool told, last, said, gives_up;
-    byte i;
+    bool told, last, said, gives_up, opened;
+    byte i, seen;
 
     if
     :: goto write
@@ -76,11 +83,12 @@ look:
     fi;
     hold[me] = false;                                       /* WAITING */
     may_die();
-    if                                                      /* plait__rwlock_look_after_writer */
-    :: atomic { !closed -> TOUCH }; goto look
-    :: atomic { closed && writer == NOBODY && !IS_BEING_OPENED -> TOUCH }
+    /* plait__rwlock_look_after_writer. That somebody has `writer` is looked at first, and only where there are robust lists: not here. */
+    seems_opened();
+    if
+    :: atomic { closed && !opened -> TOUCH }
+    :: atomic { !closed || opened -> TOUCH }; goto look
     fi;
-    may_die();
     if
     :: atomic { writer == NOBODY -> got_writer() }
     :: atomic { writer != NOBODY -> TOUCH }; goto look
@@ -90,9 +98,10 @@ look:
     :: else
     fi;
     may_die();
+    seems_opened();
     if
-    :: atomic { IS_BEING_OPENED -> TOUCH }; atomic { TOUCH; writer = NOBODY }
-    :: atomic { !IS_BEING_OPENED -> TOUCH; assert(!closed || closer == NOBODY || dead[closer]); closer = me }; leave()
+    :: atomic { !opened && closed -> TOUCH; assert(!closed || closer == NOBODY || dead[closer]); closer = me }; leave()
+    :: atomic { opened || !closed -> TOUCH; writer = NOBODY }
     fi;
     goto look;
 reads:

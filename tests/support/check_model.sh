@@ -22,6 +22,6 @@ if "$SPIN" -a "$model" >spin.log 2>&1 && "$HOST_CC" -O2 -w -DSAFETY -DCOLLAPSE -
 else
     echo "FAILED: $name"
     cat spin.log pan.log 2>/dev/null
-    [ ! -e "$name.pml.trail" ] || "$SPIN" -t -p "$model" | tail -n 80
+    [ ! -e "$name.pml.trail" ] || "$SPIN" -k "$name.pml.trail" -t -p "$model" | tail -n 80
     exit 1
 fi
