@@ -213,16 +213,17 @@ static int sleep_on(plait_barrier_t *barrier, uint64_t state, plait_time_t deadl
 }
 
 /*
- * Is it worth a spin to await the end of this round? Only if those who are missing can be on their way on other CPUs. Where
- * parties share CPUs they are not, and then it is tried in few rounds only: every 2nd, 4th, up to 64th, as more of
- * them were in vain. In several rounds in turn: the first spin may be in vain because the others still have to wake up
+ * Is it worth a spin to await the end of this round? Only if those who are missing can be on their way on other CPUs: never where
+ * there are two parties for each. Where they have other things to do it is tried in few rounds only: every 2nd, 4th, up to 64th,
+ * as more of them were in vain. In several rounds in turn: the first spin may be in vain because the others still have to wake up
  * from a sleep.
  */
 static bool is_worth_a_spin(const plait_barrier_t *barrier, uint64_t mine)
 {
     uint32_t vain = load_relaxed(&barrier->vain_spins); /* relaxed: a hint */
 
-    return barrier->parties - arrived(mine) < plait__cpus() && (mine / ROUND) % (STREAK << vain) < STREAK;
+    return barrier->parties - arrived(mine) < plait__cpus() && barrier->parties < 2 * plait__cpus() &&
+           (mine / ROUND) % (STREAK << vain) < STREAK;
 }
 
 static void spin(plait_barrier_t *barrier, uint64_t mine, plait_time_t deadline)
