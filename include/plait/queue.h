@@ -270,17 +270,6 @@ PLAIT_API int plait_queue_put_bytes_priority(plait_queue_t *queue, const void *d
 PLAIT_API int plait_queue_get_bytes(plait_queue_t *queue, void *buffer, size_t room, size_t *size_out,
                                     plait_time_t deadline);
 
-/* plait_queue_commit and plait_queue_borrow as entries of plait_wait_any. *message is read, or written, only if that entry wins. */
-PLAIT_API struct plait_wait_entry plait_any_queue_commit(plait_queue_t *queue, struct plait_message *message);
-PLAIT_API struct plait_wait_entry plait_any_queue_borrow(plait_queue_t *queue, struct plait_message *message_out);
-
-/*
- * plait_queue_put and plait_queue_get as entries of plait_wait_any. *item is read, or written, only if that entry wins. There a
- * put waits also with PLAIT_OVERFLOW_REFUSE.
- */
-PLAIT_API struct plait_wait_entry plait_any_queue_put(plait_queue_t *queue, const void *item);
-PLAIT_API struct plait_wait_entry plait_any_queue_get(plait_queue_t *queue, void *item);
-
 /*
  * Joinable, by an option: work that was handed out and is not done is not forgotten.
  *
@@ -339,6 +328,26 @@ PLAIT_API int plait_queue_join(plait_queue_t *queue, plait_time_t deadline);
 
 /* Items that join waits for, at some instant during the call; 0 if not joinable. */
 PLAIT_API size_t plait_queue_unfinished(const plait_queue_t *queue);
+
+/*
+ * The calls as entries of plait_wait_any: get from whichever of several queues has an item, put to whichever has room. What a
+ * pointer says is read, or written, only if that entry wins. There a put waits also with PLAIT_OVERFLOW_REFUSE, and
+ * what a call answers EINVAL to, its entry does. Batches and copies of messages have none: commit and borrow serve.
+ */
+PLAIT_API struct plait_wait_entry plait_any_queue_put(plait_queue_t *queue, const void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_put_priority(plait_queue_t *queue, const void *item, int64_t priority);
+PLAIT_API struct plait_wait_entry plait_any_queue_put_front(plait_queue_t *queue, const void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_get(plait_queue_t *queue, void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_get_priority(plait_queue_t *queue, void *item, int64_t *priority_out);
+PLAIT_API struct plait_wait_entry plait_any_queue_get_ticket(plait_queue_t *queue, void *item,
+                                                             struct plait_ticket *ticket_out);
+PLAIT_API struct plait_wait_entry plait_any_queue_get_back(plait_queue_t *queue, void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_peek(plait_queue_t *queue, void *item);
+PLAIT_API struct plait_wait_entry plait_any_queue_commit(plait_queue_t *queue, struct plait_message *message);
+PLAIT_API struct plait_wait_entry plait_any_queue_commit_front(plait_queue_t *queue, struct plait_message *message);
+PLAIT_API struct plait_wait_entry plait_any_queue_borrow(plait_queue_t *queue, struct plait_message *message_out);
+PLAIT_API struct plait_wait_entry plait_any_queue_borrow_back(plait_queue_t *queue, struct plait_message *message_out);
+PLAIT_API struct plait_wait_entry plait_any_queue_join(plait_queue_t *queue);
 
 /*
  * Close the queue: no more puts; what is in it can still be got. Every putter that waits answers EPIPE, and every getter

@@ -95,11 +95,10 @@ int plait_queue_task_done(plait_queue_t *q, const struct plait_ticket *ticket)
 
 /* ---- Joining ----------------------------------------------------------------------------------------------------- */
 
-/* Is all done, or was it since `zeros` was *zeros? At the first look *zeros is UINT64_MAX. EAGAIN: no. */
-static int look_whether_done(struct plait_queue *q, uint64_t *zeros)
+int plait__joining_look(struct plait_queue *q, uint64_t *zeros, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
-    int err = plait__side_lock(q, side, PLAIT_FOREVER);
+    int err = plait__side_lock(q, side, deadline);
 
     if (err)
         return err;
@@ -126,7 +125,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
         uint32_t prepared = plait__eventcount_prepare(ec);
         int wait_err;
 
-        err = look_whether_done(q, zeros);
+        err = plait__joining_look(q, zeros, PLAIT_FOREVER);
         if (err != EAGAIN) {
             plait__eventcount_cancel(ec);
             return err;
@@ -135,7 +134,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
         wait_err = plait__eventcount_wait(ec, prepared, plait__queue_flags(q), deadline, &slice);
         pthread_cleanup_pop(0);
         plait__eventcount_done(ec); /* all who sleep here are woken together: none to pass a wake on to */
-        err = look_whether_done(q, zeros);
+        err = plait__joining_look(q, zeros, PLAIT_FOREVER);
         if (err != EAGAIN)
             return err;
         if (wait_err)
@@ -146,7 +145,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
 int plait_queue_join(plait_queue_t *q, plait_time_t deadline)
 {
     uint64_t zeros = UINT64_MAX;
-    int err = q->ledger ? look_whether_done(q, &zeros) : EINVAL;
+    int err = q->ledger ? plait__joining_look(q, &zeros, PLAIT_FOREVER) : EINVAL;
 
     if (err != EAGAIN)
         return err;

@@ -37,6 +37,12 @@ void plait__ledger_discard(struct plait_queue *q);
 /* Look for deaths, if it is time, without getting anything: for who is only told that there is something to get. */
 void plait__ledger_glance(struct plait_queue *q);
 
+/*
+ * Is all done, or was it since `zeros` was *zeros? At the first look *zeros is UINT64_MAX. EAGAIN: no; ETIMEDOUT: the get side's lock was
+ * not to be had (joining.c).
+ */
+int plait__joining_look(struct plait_queue *q, uint64_t *zeros, plait_time_t deadline);
+
 /* With the get side's lock held. How much is not done? If nothing is, count that, and say so: then plait__ledger_tell. */
 size_t plait__ledger_unfinished(const struct plait_queue *q);
 bool plait__ledger_note_if_done(struct plait_queue *q);

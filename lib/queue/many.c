@@ -108,7 +108,7 @@ int plait_queue_get_many(plait_queue_t *q, void *items, size_t min, size_t max, 
 
 /* ---- Looks ----------------------------------------------------------------------------------------------------- */
 
-static int attempt_peek(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+int plait__queue_attempt_peek(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
     uint32_t closed = load_acquire(&q->body->closed); /* E4 of queue.c */
@@ -127,9 +127,9 @@ static int attempt_peek(struct plait_queue *q, struct plait__order *o, plait_tim
 int plait_queue_peek(plait_queue_t *q, void *item, plait_time_t deadline)
 {
     struct plait__order o = { .items = item };
-    int err = q->is_message ? EINVAL : attempt_peek(q, &o, deadline);
+    int err = q->is_message ? EINVAL : plait__queue_attempt_peek(q, &o, deadline);
 
-    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_peek, PLAIT__GETS, &o, deadline)
+    return err == EAGAIN ? plait__queue_wait_and_try(q, plait__queue_attempt_peek, PLAIT__GETS, &o, deadline)
                          : err;
 }
 

@@ -10,7 +10,6 @@
 #include "queue/ledger.h"
 #include "queue/order.h"
 #include "queue/parcel.h"
-#include "wait/waitable.h"
 
 static const struct plait_message none;
 
@@ -61,7 +60,7 @@ static int find(struct plait_queue *q, const struct plait_message *message, stru
     return 0;
 }
 
-static int attempt_commit(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+int plait__queue_attempt_commit(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__PUTS);
     struct plait_message *message = o->items;
@@ -93,9 +92,9 @@ static int attempt_commit(struct plait_queue *q, struct plait__order *o, plait_t
 static int commit(struct plait_queue *q, struct plait_message *message, bool far, plait_time_t deadline)
 {
     struct plait__order o = { .items = message, .far = far };
-    int err = attempt_commit(q, &o, deadline);
+    int err = plait__queue_attempt_commit(q, &o, deadline);
 
-    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_commit, PLAIT__PUTS, &o, deadline) : err;
+    return err == EAGAIN ? plait__queue_wait_and_try(q, plait__queue_attempt_commit, PLAIT__PUTS, &o, deadline) : err;
 }
 
 int plait_queue_commit(plait_queue_t *q, struct plait_message *message, plait_time_t deadline)
@@ -125,11 +124,11 @@ static int commit_copy(struct plait_queue *q, struct plait_message *message, pla
 {
     struct plait__order o = { .items = message };
     struct waiting_copy copy = { q, message };
-    int err = attempt_commit(q, &o, deadline);
+    int err = plait__queue_attempt_commit(q, &o, deadline);
 
     if (err == EAGAIN) {
         pthread_cleanup_push(discard, &copy);
-        err = plait__queue_wait_and_try(q, attempt_commit, PLAIT__PUTS, &o, deadline);
+        err = plait__queue_wait_and_try(q, plait__queue_attempt_commit, PLAIT__PUTS, &o, deadline);
         pthread_cleanup_pop(0);
     }
     if (err)
@@ -187,7 +186,7 @@ static int take(struct plait_queue *q, struct plait__order *o, struct plait__han
 }
 
 /* `max` of the order: bytes that the caller has room for; `done`: how many it would want. */
-static int attempt_borrow(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+int plait__queue_attempt_borrow(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
     uint32_t closed = load_acquire(&q->body->closed); /* E4 of queue.c */
@@ -214,10 +213,10 @@ static int borrow(struct plait_queue *q, struct plait_message *message_out, bool
                   plait_time_t deadline)
 {
     struct plait__order o = { .items = message_out, .far = far, .max = room };
-    int err = q->is_message && (!far || q->body->kind == PLAIT_DEQUE) ? attempt_borrow(q, &o, deadline) : EINVAL;
+    int err = q->is_message && (!far || q->body->kind == PLAIT_DEQUE) ? plait__queue_attempt_borrow(q, &o, deadline) : EINVAL;
 
     if (err == EAGAIN)
-        err = plait__queue_wait_and_try(q, attempt_borrow, PLAIT__GETS, &o, deadline);
+        err = plait__queue_wait_and_try(q, plait__queue_attempt_borrow, PLAIT__GETS, &o, deadline);
     *size_out = o.done;
     if (err)
         *message_out = none;
@@ -250,44 +249,4 @@ int plait_queue_get_bytes(plait_queue_t *q, void *buffer, size_t room, size_t *s
     if (!q->ledger)
         plait_queue_give_back(q, &message);
     return 0;
-}
-
-/* ---- For others of the room ------------------------------------------------------------------------------------ */
-
-int plait__queue_attempt_commit(struct plait_queue *q, struct plait__order *order, plait_time_t deadline)
-{
-    return attempt_commit(q, order, deadline);
-}
-
-int plait__queue_attempt_borrow(struct plait_queue *q, struct plait__order *order, plait_time_t deadline)
-{
-    return attempt_borrow(q, order, deadline);
-}
-
-/* ---- Among others ---------------------------------------------------------------------------------------------- */
-
-static int attempt_commit_among(struct plait__waiting *waiting)
-{
-    return plait__queue_attempt_among(waiting, attempt_commit, PLAIT__PUTS);
-}
-
-static int attempt_borrow_among(struct plait__waiting *waiting)
-{
-    return plait__queue_attempt_among(waiting, attempt_borrow, PLAIT__GETS);
-}
-
-struct plait_wait_entry plait_any_queue_commit(plait_queue_t *q, struct plait_message *message)
-{
-    static const struct plait_waitable committing = { attempt_commit_among, plait__queue_enlist_put,
-                                                      plait__queue_delist_put, PLAIT__WATCH_ENLIST };
-
-    return (struct plait_wait_entry){ .how = &committing, .object = q, .buffer = message };
-}
-
-struct plait_wait_entry plait_any_queue_borrow(plait_queue_t *q, struct plait_message *message_out)
-{
-    static const struct plait_waitable borrowing = { attempt_borrow_among, plait__queue_enlist_get,
-                                                     plait__queue_delist_get, PLAIT__WATCH_ENLIST };
-
-    return (struct plait_wait_entry){ .how = &borrowing, .object = q, .buffer = message_out };
 }

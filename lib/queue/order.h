@@ -28,6 +28,9 @@ struct plait__order {
 typedef int plait__attempt_fn(struct plait_queue *q, struct plait__order *order,
                               plait_time_t deadline);
 
+/* The attempts at an item, at a deque's other end if the order says so. */
+plait__attempt_fn plait__queue_attempt_put, plait__queue_attempt_get, plait__queue_attempt_peek;
+
 /*
  * The attempts at a message; `items` is a struct plait_message. Borrow: `max` bytes at most, and `done` receives the size of one
  * that is too large.
@@ -39,9 +42,10 @@ int plait__queue_wait_and_try(struct plait_queue *q, plait__attempt_fn *attempt,
                               enum plait__queue_end end, struct plait__order *order,
                               plait_time_t deadline);
 
-/* For entries of plait_wait_any whose buffer is what `items` is to the attempt. */
-int plait__queue_attempt_among(struct plait__waiting *waiting, plait__attempt_fn *attempt,
-                               enum plait__queue_end end);
+/* The end of a call's announcement at that end, whatever came of it: passes on a wake that it does not need. */
+void plait__queue_leave(struct plait_queue *q, enum plait__queue_end end);
+
+/* For entries of plait_wait_any (among.c) whose object is a queue: the announcement, and its end. */
 bool plait__queue_enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out);
 bool plait__queue_enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out);
 void plait__queue_delist_put(struct plait__waiting *waiting);

@@ -27,7 +27,6 @@
 #include "queue/steps.h"
 #include "wait/point.h"
 #include "wait/spin.h"
-#include "wait/waitable.h"
 
 static void drop(struct plait_queue *q)
 {
@@ -146,19 +145,19 @@ static int attempt_put(struct plait_queue *q, struct plait__order *o, plait_time
     return try_put(q, o, false, deadline);
 }
 
-static int attempt_put_front(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
-{
-    return try_put(q, o, true, deadline);
-}
-
 static int attempt_get(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     return try_get(q, o, false, deadline);
 }
 
-static int attempt_get_back(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+int plait__queue_attempt_put(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
-    return try_get(q, o, true, deadline);
+    return o->far ? try_put(q, o, true, deadline) : attempt_put(q, o, deadline);
+}
+
+int plait__queue_attempt_get(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+{
+    return o->far ? try_get(q, o, true, deadline) : attempt_get(q, o, deadline);
 }
 
 /* Wait a while for the other side's progress. */
@@ -327,110 +326,26 @@ static bool is_deque_of_items(const struct plait_queue *q)
 int plait_queue_put_front(plait_queue_t *q, const void *item, plait_time_t deadline)
 {
     struct plait__order o = { .items = (void *)(uintptr_t)item, .far = true };
-    int err = is_deque_of_items(q) ? attempt_put_front(q, &o, deadline) : EINVAL;
+    int err = is_deque_of_items(q) ? plait__queue_attempt_put(q, &o, deadline) : EINVAL;
 
-    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_put_front, PLAIT__PUTS, &o, deadline) : err;
+    return err == EAGAIN ? plait__queue_wait_and_try(q, plait__queue_attempt_put, PLAIT__PUTS, &o, deadline) : err;
 }
 
 int plait_queue_get_back(plait_queue_t *q, void *item, plait_time_t deadline)
 {
     struct plait__order o = { .items = item, .far = true };
-    int err = is_deque_of_items(q) ? attempt_get_back(q, &o, deadline) : EINVAL;
+    int err = is_deque_of_items(q) ? plait__queue_attempt_get(q, &o, deadline) : EINVAL;
 
-    return err == EAGAIN ? plait__queue_wait_and_try(q, attempt_get_back, PLAIT__GETS, &o, deadline) : err;
+    return err == EAGAIN ? plait__queue_wait_and_try(q, plait__queue_attempt_get, PLAIT__GETS, &o, deadline) : err;
 }
 
-/* ---- Among others ------------------------------------------------------------------------ */
+/* ---- For others of the room ---- */
 
 /* The end of a sleep: others may sleep on a wake that was spent on us. */
-static void leave(struct plait_queue *q, enum plait__queue_end end)
+void plait__queue_leave(struct plait_queue *q, enum plait__queue_end end)
 {
     plait__eventcount_cancel(plait__sleepers(q, end));
     slept(q, end);
-}
-
-/* No room for, or no item from, a side whose lock somebody holds for long: not now. */
-int plait__queue_attempt_among(struct plait__waiting *waiting, plait__attempt_fn *attempt,
-                               enum plait__queue_end end)
-{
-    struct plait_queue *q = waiting->entry->object;
-    struct plait__order o = { .items = waiting->entry->buffer, .max = SIZE_MAX };
-    int err = plait__not_now(attempt(q, &o, PLAIT_NOW));
-
-    if (err != EAGAIN && waiting->enlisted)
-        leave(q, end);
-    return err;
-}
-
-/* The first attempt, before anything is announced, refuses what is made of messages. */
-static bool is_of_items(const struct plait__waiting *waiting)
-{
-    return !((struct plait_queue *)waiting->entry->object)->is_message;
-}
-
-static bool enlist_among(struct plait__waiting *waiting, enum plait__queue_end end,
-                         struct plait_wait_word *word_out)
-{
-    struct plait_queue *q = waiting->entry->object;
-    struct plait__eventcount *ec = plait__sleepers(q, end);
-    uint32_t prepared =
-        waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
-
-    if (q->ledger && end == PLAIT__GETS && !plait__queue_possible(q, end))
-        plait__ledger_glance(q);
-    *word_out = (struct plait_wait_word){ &ec->word, prepared, plait__queue_flags(q) };
-    return !plait__queue_possible(q, end) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
-}
-
-static int attempt_put_among(struct plait__waiting *waiting)
-{
-    return is_of_items(waiting)
-               ? plait__queue_attempt_among(waiting, attempt_put, PLAIT__PUTS)
-               : EINVAL;
-}
-
-bool plait__queue_enlist_put(struct plait__waiting *waiting, struct plait_wait_word *word_out)
-{
-    return enlist_among(waiting, PLAIT__PUTS, word_out);
-}
-
-void plait__queue_delist_put(struct plait__waiting *waiting)
-{
-    leave(waiting->entry->object, PLAIT__PUTS);
-}
-
-static int attempt_get_among(struct plait__waiting *waiting)
-{
-    return is_of_items(waiting)
-               ? plait__queue_attempt_among(waiting, attempt_get, PLAIT__GETS)
-               : EINVAL;
-}
-
-bool plait__queue_enlist_get(struct plait__waiting *waiting, struct plait_wait_word *word_out)
-{
-    return enlist_among(waiting, PLAIT__GETS, word_out);
-}
-
-void plait__queue_delist_get(struct plait__waiting *waiting)
-{
-    leave(waiting->entry->object, PLAIT__GETS);
-}
-
-struct plait_wait_entry plait_any_queue_put(plait_queue_t *q, const void *item)
-{
-    static const struct plait_waitable putting = { attempt_put_among, plait__queue_enlist_put,
-                                                    plait__queue_delist_put, PLAIT__WATCH_ENLIST };
-
-    return (
-        struct plait_wait_entry){ .how = &putting, .object = q, .buffer = (void *)(uintptr_t)item };
-}
-
-struct plait_wait_entry plait_any_queue_get(plait_queue_t *q, void *item)
-{
-    static const struct plait_waitable getting = { attempt_get_among, plait__queue_enlist_get,
-                                                    plait__queue_delist_get, PLAIT__WATCH_ENLIST };
-
-    return (struct plait_wait_entry){ .how = &getting, .object = q, .buffer = item };
 }
 
 /* ---- Closing, and figures ---- */
