@@ -259,6 +259,8 @@ static void wait_for_it(struct worker *self)
     self->result = plait_wait_any(entries, 2, &which, PLAIT_FOREVER);
     if (self->result == 0)
         self->result = which == 1 ? finish(q, scene->deed, &scene->yield) : -2;
+    else if (scene->yield.message.data && plait_queue_give_back(q, &scene->yield.message) != 0)
+        self->result = -3; /* what is not committed is still the caller's */
 }
 
 static void queue_entry_is_woken(void **state)
