@@ -45,6 +45,8 @@
  * E5 close: `closed` is set under the lock, so after the last item; who acquires it, and then does not find an item, will
  *    find none.
  * E6: a record is ours before the epoch says so.
+ *
+ * tests/models/broadcast.pml is a model of waiting at both ends, with deaths.
  */
 #include "queue/broadcast.h"
 

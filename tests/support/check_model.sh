@@ -17,7 +17,7 @@ cd "$work" || exit 99
 
 if "$SPIN" -a "$model" >spin.log 2>&1 && "$HOST_CC" -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM=1800 -o pan pan.c &&
     ./pan -m1000000 >pan.log 2>&1 && grep -q 'errors: 0' pan.log &&
-    ! grep -q 'max search depth too small\|out of memory\|memory limit' pan.log; then
+    ! grep -q 'max search depth too small\|Search not completed\|out of memory\|MEMLIM' pan.log; then
     echo "$name: $(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' pan.log) states, no error"
 else
     echo "FAILED: $name"
