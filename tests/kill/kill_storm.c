@@ -33,7 +33,7 @@ enum {
 struct record *record;
 struct shared *shared;
 plait_arena_t *arena;
-plait_queue_t *queues[2];
+plait_queue_t *queues[QUEUES];
 unsigned seed;
 static bool soak;
 
@@ -119,20 +119,26 @@ struct sums {
     unsigned long tried, returned, got, twice, invented, missing, lost_gets;
 };
 
+static void add_up(struct sums *s, const unsigned char *items, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned char r = items[i];
+
+        s->tried += (r & PUT_TRIED) != 0;
+        s->returned += (r & PUT_RETURNED) != 0;
+        s->got += (r & GOT) != 0;
+        s->twice += (r & GOT_TWICE) != 0;
+        s->invented += (r & GOT) && !(r & PUT_TRIED);
+        s->missing += (r & PUT_RETURNED) && !(r & GOT);
+    }
+}
+
 static struct sums reckon(void)
 {
     struct sums s = { 0 };
 
-    for (uint32_t i = 0; i < record->next_item && i < ITEMS_MAX; i++) {
-        unsigned char r = record->items[i];
-
-        s.tried += (r & PUT_TRIED) != 0;
-        s.returned += (r & PUT_RETURNED) != 0;
-        s.got += (r & GOT) != 0;
-        s.twice += (r & GOT_TWICE) != 0;
-        s.invented += (r & GOT) && !(r & PUT_TRIED);
-        s.missing += (r & PUT_RETURNED) && !(r & GOT);
-    }
+    add_up(&s, record->items, record->next_item < ITEMS_MAX ? record->next_item : ITEMS_MAX);
+    add_up(&s, record->jobs, record->next_job < JOBS_MAX ? record->next_job : JOBS_MAX);
     for (int i = 0; i < WORKERS; i++)
         s.lost_gets += record->workers[i].lost_gets;
     return s;
@@ -140,7 +146,7 @@ static struct sums reckon(void)
 
 static int empty_queues(void)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < QUEUES; i++) {
         while (plait_queue_qsize(queues[i]) > 0) {
             use_get(queues[i], plait_after(1));
             if (me->fault)
@@ -153,9 +159,12 @@ static int empty_queues(void)
 
 static int make(void **state)
 {
-    const struct plait_queue_opts opts[2] = {
+    const struct plait_queue_opts opts[QUEUES] = {
         { .item_size = sizeof(struct message), .maxsize = 10 },
         { .item_size = sizeof(struct message) },
+        { .item_size = sizeof(struct message), .maxsize = 10, .kind = PLAIT_LIFO },
+        { .item_size = sizeof(struct message), .maxsize = 10, .kind = PLAIT_PRIORITY },
+        { .item_size = sizeof(struct message), .maxsize = 10, .kind = PLAIT_DEQUE },
     };
 
     record = mmap(NULL, sizeof *record, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -163,7 +172,7 @@ static int make(void **state)
         plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 256 << 20, .participants = 64 }) ||
         plait_arena_alloc(arena, sizeof *shared, (void **)&shared))
         return 1;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < QUEUES; i++) {
         struct plait_queue_opts o = opts[i];
 
         o.arena = arena;
@@ -176,13 +185,13 @@ static int make(void **state)
            plait_barrier_init(&shared->barrier, 2, PLAIT_SHARED) ||
            plait_rwlock_init(&shared->rwlock, PLAIT_SHARED) ||
            plait_rlock_init(&shared->rlock, PLAIT_SHARED) || plait_cond_init(&shared->turned, PLAIT_SHARED) ||
-           plait_event_init(&shared->event, PLAIT_SHARED) || make_rounds();
+           plait_event_init(&shared->event, PLAIT_SHARED) || make_rounds() || make_containers();
 }
 
 static int drop(void **state)
 {
-    plait_queue_free(queues[0]);
-    plait_queue_free(queues[1]);
+    for (int i = 0; i < QUEUES; i++)
+        plait_queue_free(queues[i]);
     munmap(record, sizeof *record);
     return plait_arena_free(arena);
 }
@@ -213,6 +222,9 @@ static void storm_leaves_the_survivors_able_to_go_on(void **state)
     }
     me = &record->workers[0];
     err = empty_queues();
+    wrong = containers_are_right(); /* does the jobs that are left */
+    if (wrong)
+        fail_msg("%s", wrong);
     s = reckon();
     print_message("%lu kills; items: %lu tried, %lu put, %lu got, %lu in the hands of the killed (of %lu killed in a get)\n",
                   kills, s.tried, s.returned, s.got, s.missing, s.lost_gets);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the storm share: the killer (kill_storm.c), and what its victims do (storm_work.c, storm_rounds.c). */
+/* What the parts of the storm share: the killer (kill_storm.c), and what its victims do (storm_work.c, storm_rounds.c, storm_containers.c). */
 #ifndef TESTS_KILL_STORM_H
 #define TESTS_KILL_STORM_H
 
@@ -12,7 +12,9 @@
 enum {
     WORKERS = 6,
     OWNED_PERMITS = 4,
-    ITEMS_MAX = 1 << 22 /* items that can be told apart */
+    QUEUES = 5,
+    ITEMS_MAX = 1 << 22, /* items that can be told apart */
+    JOBS_MAX = 1 << 20
 };
 
 enum {
@@ -44,7 +46,9 @@ extern struct record {
     uint32_t passed[2];      /* atomic: how often each index of the barrier was given */
     struct tally counted;    /* down, by the latch */
     struct tally added, done; /* in the wait group */
-    unsigned char items[ITEMS_MAX];
+    struct tally summed, ticked; /* in the dict; in the array */
+    uint32_t next_job;        /* atomic */
+    unsigned char items[ITEMS_MAX], jobs[JOBS_MAX];
 } *record;
 
 struct message {
@@ -83,7 +87,7 @@ extern struct shared {
 } *shared;
 
 extern plait_arena_t *arena;
-extern plait_queue_t *queues[2]; /* bounded, unbounded */
+extern plait_queue_t *queues[QUEUES]; /* bounded, unbounded; LIFO, by priority, deque */
 extern unsigned seed;
 
 /* The worker that runs in this process, and its dice. */
@@ -117,7 +121,18 @@ void use_group(void);
 void use_token(bool set);
 void renew_rounds(void);
 
+/* Jobs, and containers. */
+int make_containers(void);
+void use_job_put(void);
+void use_job(plait_time_t deadline);
+void use_dict(void);
+void use_list(void);
+void use_latest(void);
+void use_array(void);
+void use_broadcast(void);
+
 /* When all workers are gone: NULL, or what is wrong. */
 const char *rounds_are_right(void);
+const char *containers_are_right(void);
 
 #endif

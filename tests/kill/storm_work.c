@@ -73,7 +73,12 @@ static void use_put(plait_queue_t *queue)
         return;
     memset(m.rest, (int)item, sizeof m.rest);
     __atomic_fetch_or(&record->items[item], PUT_TRIED, __ATOMIC_RELAXED);
-    err = plait_queue_put(queue, &m, plait_after(0.001));
+    if (plait_queue_kind(queue) == PLAIT_PRIORITY)
+        err = plait_queue_put_priority(queue, &m, rand_r(&my_seed) % 4, plait_after(0.001));
+    else if (plait_queue_kind(queue) == PLAIT_DEQUE && rand_r(&my_seed) % 2)
+        err = plait_queue_put_front(queue, &m, plait_after(0.001));
+    else
+        err = plait_queue_put(queue, &m, plait_after(0.001));
     REQUIRE(err == 0 || err == ETIMEDOUT || err == ENOSPC);
     if (err == 0)
         __atomic_fetch_or(&record->items[item], PUT_RETURNED, __ATOMIC_RELAXED);
@@ -100,7 +105,10 @@ void use_get(plait_queue_t *queue, plait_time_t deadline)
     int err;
 
     __atomic_store_n(&me->in_get, 1, __ATOMIC_SEQ_CST);
-    err = plait_queue_get(queue, &m, deadline);
+    if (plait_queue_kind(queue) == PLAIT_DEQUE && rand_r(&my_seed) % 2)
+        err = plait_queue_get_back(queue, &m, deadline);
+    else
+        err = plait_queue_get(queue, &m, deadline);
     REQUIRE(err == 0 || err == ETIMEDOUT);
     if (err == 0)
         note(&m);
@@ -260,7 +268,7 @@ static void use_event(void)
     REQUIRE(err == 0 || err == ETIMEDOUT);
 }
 
-enum { OPERATIONS = 23 };
+enum { OPERATIONS = 35 };
 
 static void operate(unsigned operation)
 {
@@ -287,6 +295,18 @@ static void operate(unsigned operation)
     case 19: use_token(false); break;
     case 20: use_token(true); break;
     case 21: renew_rounds(); break;
+    case 22: use_put(queues[2]); break;
+    case 23: use_get(queues[2], plait_after(0.0003)); break;
+    case 24: use_put(queues[3]); break;
+    case 25: use_get(queues[3], plait_after(0.0003)); break;
+    case 26: use_put(queues[4]); break;
+    case 27: use_get(queues[4], plait_after(0.0003)); break;
+    case 28: use_job_put(); break;
+    case 29: use_job(plait_after(0.0003)); break;
+    case 30: use_dict(); break;
+    case 31: use_list(); break;
+    case 32: use_latest(); break;
+    case 33: rand_r(&my_seed) % 2 ? use_array() : use_broadcast(); break;
     default: use_memory(); break;
     }
 }
