@@ -48,4 +48,35 @@ BENCH_INLINE double bench_flow_run(const struct bench_load *load, void *queue, b
     return seconds;
 }
 
+/* Items of `size` bytes, which begin with the number: copied in from a buffer, and out into one, as their users have them. */
+enum { BENCH_ITEM_MAX = 65536 };
+
+struct bench_sized {
+    void *queue;
+    size_t size;
+    unsigned capacity;
+};
+
+static __thread __attribute__((aligned(64), unused)) unsigned char bench_item[BENCH_ITEM_MAX];
+
+/* Of large items fewer: 4 MiB at most. */
+static inline struct bench_sized bench_sized_of(const struct bench_load *load)
+{
+    struct bench_sized sized = { NULL, load->size, 1024 };
+
+    if (load->size > 4096)
+        sized.capacity = (4u << 20) / load->size;
+    return sized;
+}
+
+BENCH_INLINE void bench_item_number(uint64_t number) { __builtin_memcpy(bench_item, &number, sizeof number); }
+
+BENCH_INLINE uint64_t bench_number_of_item(void)
+{
+    uint64_t number;
+
+    __builtin_memcpy(&number, bench_item, sizeof number);
+    return number;
+}
+
 #endif

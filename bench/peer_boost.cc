@@ -112,7 +112,43 @@ double with_sharable(double (*run)(const bench_load *, sharable *), const bench_
     return seconds;
 }
 
+BENCH_INLINE void put_sized(void *sized, uint64_t number)
+{
+    bench_sized *s = static_cast<bench_sized *>(sized);
+
+    bench_item_number(number);
+    static_cast<bi::message_queue *>(s->queue)->send(bench_item, s->size, 0);
+}
+
+BENCH_INLINE uint64_t get_sized(void *sized)
+{
+    bench_sized *s = static_cast<bench_sized *>(sized);
+    bi::message_queue::size_type size;
+    unsigned priority;
+
+    static_cast<bi::message_queue *>(s->queue)->receive(bench_item, s->size, size, priority);
+    return bench_number_of_item();
+}
+
+void sized_member(unsigned index, void *flow) { bench_flow_member(index, flow, put_sized, get_sized); }
+
 } // namespace
+
+double boost_sized(const bench_load *load)
+{
+    std::string name = own_name();
+    bench_sized sized = bench_sized_of(load);
+    double seconds;
+
+    bi::message_queue::remove(name.c_str());
+    {
+        bi::message_queue q(bi::create_only, name.c_str(), sized.capacity, sized.size);
+        sized.queue = &q;
+        seconds = bench_flow_run(load, &sized, sized_member, bench_processes);
+    }
+    bi::message_queue::remove(name.c_str());
+    return seconds;
+}
 
 double boost_message_queue(const bench_load *load)
 {

@@ -23,6 +23,38 @@ double glib_queue(const struct bench_load *load)
     return seconds;
 }
 
+/* Larger items are a pointer's, whose memory the putter gets and the getter frees. */
+BENCH_INLINE void put_sized(void *sized, uint64_t number)
+{
+    struct bench_sized *s = sized;
+
+    bench_item_number(number);
+    g_async_queue_push(s->queue, g_memdup2(bench_item, s->size));
+}
+
+BENCH_INLINE uint64_t get_sized(void *sized)
+{
+    struct bench_sized *s = sized;
+    void *item = g_async_queue_pop(s->queue);
+
+    memcpy(bench_item, item, s->size);
+    g_free(item);
+    return bench_number_of_item();
+}
+
+static void sized_member(unsigned index, void *flow) { bench_flow_member(index, flow, put_sized, get_sized); }
+
+double glib_sized(const struct bench_load *load)
+{
+    struct bench_sized sized = bench_sized_of(load);
+    double seconds;
+
+    sized.queue = g_async_queue_new();
+    seconds = bench_flow_run(load, &sized, sized_member, bench_threads);
+    g_async_queue_unref(sized.queue);
+    return seconds;
+}
+
 double glib_queue_pairs(const struct bench_load *load)
 {
     GAsyncQueue *queue = g_async_queue_new();

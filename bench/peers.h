@@ -16,13 +16,13 @@ BENCH_PEER bench_run nsync_free, nsync_contended, nsync_turns, nsync_turns_noted
     nsync_count_down, nsync_count_up_and_down;
 BENCH_PEER bench_run nsync_free_read, nsync_reading, absl_free_read, absl_reading;
 BENCH_PEER bench_run boost_free_read, boost_free_write, boost_reading;
-BENCH_PEER bench_run glib_queue, glib_queue_pairs, glib_message_pairs, glib_tasks, glib_dict_get, glib_dict_set,
+BENCH_PEER bench_run glib_queue, glib_sized, glib_queue_pairs, glib_message_pairs, glib_tasks, glib_dict_get, glib_dict_set,
     glib_list_append, glib_list_get, glib_list_move, glib_spread;
 BENCH_PEER bench_run uv_tasks;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified, absl_count_down;
 BENCH_PEER bench_run tbb_queue_bounded, tbb_queue_unbounded, tbb_tasks, tbb_heap, tbb_heap_of_numbers;
-BENCH_PEER bench_run moodycamel_queue, moodycamel_queue_tokens;
-BENCH_PEER bench_run boost_message_queue, boost_message_pairs, boost_managed_memory, boost_spread;
+BENCH_PEER bench_run moodycamel_queue, moodycamel_queue_tokens, moodycamel_sized;
+BENCH_PEER bench_run boost_message_queue, boost_message_pairs, boost_managed_memory, boost_spread, boost_sized;
 
 #ifdef __cplusplus
 }
