@@ -2,7 +2,7 @@
 /*
  * Damaged arenas without libFuzzer.
  *
- *     damaged_arena [-s SEED] [-f FIRST] [-n COUNT] [-j JOBS] [-o FOLDER]     inputs made up from a seed
+ *     damaged_arena [-s SEED] [-f FIRST] [-n COUNT] [-j JOBS] [-o FOLDER] [-e]  inputs made up from a seed; -e: none late
  *     damaged_arena [-v] FILE...                                            these inputs; folders: all that is in them
  *     damaged_arena -p SEED NUMBER                                            such an input, to the standard output
  *
@@ -40,12 +40,19 @@ static const char *folder = "fuzz-failures";
 static char **files;
 static struct fuzz_progress *progress; /* one of each job */
 static unsigned failures;
+static bool early; /* no late damage */
 
 /* What sanitizers do here: tell where it was on SIGABRT too; memory that is asked for in vain is an answer. */
-const char *__asan_default_options(void);
+const char *__asan_default_options(void) __attribute__((visibility("default")));
 const char *__asan_default_options(void)
 {
     return "handle_abort=1:detect_leaks=0:allocator_may_return_null=1";
+}
+
+const char *__ubsan_default_options(void) __attribute__((visibility("default")));
+const char *__ubsan_default_options(void)
+{
+    return "print_stacktrace=1";
 }
 
 /* ---- Inputs ------------------------------------------------------------------------------- */
@@ -74,7 +81,7 @@ static size_t make_up(uint64_t number, unsigned char *input)
     input[size++] = (unsigned char)draw();
     input[size++] = (unsigned char)draw();
     input[size++] = (unsigned char)draw();
-    late = draw() % 4 == 0;
+    late = draw() % 4 == 0 && !early;
     for (unsigned i = 0; i < damages; i++) {
         uint64_t bits = draw();
 
@@ -264,17 +271,18 @@ static int print(uint64_t number)
 
 int main(int argc, char **argv)
 {
-    bool only_print = false;
+    bool only_print = false, talks = false;
     int option;
 
-    while ((option = getopt(argc, argv, "s:f:n:j:o:p:v")) != -1) {
+    while ((option = getopt(argc, argv, "s:f:n:j:o:p:ve")) != -1) {
         switch (option) {
         case 's': seed = strtoull(optarg, NULL, 0); break;
         case 'f': first = strtoull(optarg, NULL, 0); break;
         case 'n': count = strtoull(optarg, NULL, 0); break;
         case 'j': jobs = (unsigned)atoi(optarg); break;
         case 'o': folder = optarg; break;
-        case 'v': fuzz_talks = true; break;
+        case 'e': early = true; break;
+        case 'v': talks = true; break;
         case 'p': seed = strtoull(optarg, NULL, 0); only_print = true; break;
         default: return 2;
         }
@@ -292,6 +300,7 @@ int main(int argc, char **argv)
     progress = mmap(NULL, JOBS_MAX * sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (progress == MAP_FAILED || !images_make())
         return 2;
+    fuzz_talks = talks;
     run();
     printf("%llu damaged arenas, %u failures\n", (unsigned long long)(count - (files ? 0 : first)), failures);
     return failures != 0;

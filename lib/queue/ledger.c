@@ -120,7 +120,7 @@ static bool is_lost(struct plait_queue *q, const struct plait__record *r, struct
 {
     const struct plait__slot *slot;
 
-    if (r->slot >= load_acquire(&q->base->slots_high))
+    if (r->slot >= plait__slots_high(q->base))
         return true; /* damaged: nobody's */
     slot = plait__slot_at(q->base, r->slot);
     if (!plait__hold_is_orphan(slot, r->thread))

@@ -41,11 +41,7 @@ static int repair_items(struct plait_queue *q, struct plait__queue_side *side)
 {
     if (q->is_pile)
         return plait__pile_repair(q);
-    if (side == &q->body->put)
-        plait__fifo_repair_put(q);
-    else
-        plait__fifo_repair_get(q);
-    return 0;
+    return side == &q->body->put ? plait__fifo_repair_put(q) : plait__fifo_repair_get(q);
 }
 
 static int repair(struct plait_queue *q, struct plait__queue_side *side)
