@@ -15,6 +15,7 @@ struct fuzz_progress {
 
 extern struct fuzz_progress *fuzz_progress;
 extern bool fuzz_talks; /* say each call and its answer */
+extern bool fuzz_late;  /* do late damage too */
 
 /*
  * One input, images_make having been called. False: the thread could not leave the arena in order; the process should not do many more.

@@ -2,7 +2,7 @@
 /*
  * Damaged arenas without libFuzzer.
  *
- *     damaged_arena [-s SEED] [-f FIRST] [-n COUNT] [-j JOBS] [-o FOLDER] [-e]  inputs made up from a seed; -e: none late
+ *     damaged_arena [-s SEED] [-f FIRST] [-n COUNT] [-j JOBS] [-o FOLDER] [-l]  inputs made up from a seed; -l: late damage too
  *     damaged_arena [-v] FILE...                                            these inputs; folders: all that is in them
  *     damaged_arena -p SEED NUMBER                                            such an input, to the standard output
  *
@@ -31,7 +31,7 @@ enum { INPUT_MAX = 4096, JOBS_MAX = 16, RETIRED = 9, BATCH = 400 };
 struct job {
     pid_t pid;
     uint64_t next, calls;
-    int64_t seen; /* when `calls` had changed last */
+    int64_t seen, stayed; /* when it was looked at last; how long it has been in this call by then */
 };
 
 static uint64_t seed = 1, first, count = 1000;
@@ -40,7 +40,6 @@ static const char *folder = "fuzz-failures";
 static char **files;
 static struct fuzz_progress *progress; /* one of each job */
 static unsigned failures;
-static bool early; /* no late damage */
 
 /* What sanitizers do here: tell where it was on SIGABRT too; memory that is asked for in vain is an answer. */
 const char *__asan_default_options(void) __attribute__((visibility("default")));
@@ -59,34 +58,39 @@ const char *__ubsan_default_options(void)
 
 static uint64_t random_state;
 
-static uint64_t draw(void)
+static uint64_t mixed(uint64_t z)
 {
-    uint64_t z = random_state += 0x9e3779b97f4a7c15u;
-
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
 }
 
+static uint64_t draw(void)
+{
+    return mixed(random_state += 0x9e3779b97f4a7c15u);
+}
+
 /* Most have a few damages, all of them before the arena is opened; some have many, or late ones. */
 static size_t make_up(uint64_t number, unsigned char *input)
 {
-    unsigned damages = 1, late;
+    unsigned damages = 1, late, together;
     size_t size = 0;
 
-    random_state = seed * 0x2545f4914f6cdd1du + number * 0x9e3779b97f4a7c15u;
-    draw();
+    random_state = mixed(mixed(seed) + number);
     while (damages < 40 && draw() % 5)
         damages++;
     input[size++] = (unsigned char)draw();
     input[size++] = (unsigned char)draw();
     input[size++] = (unsigned char)draw();
-    late = draw() % 4 == 0 && !early;
+    together = draw() % 3 == 0; /* all in one place */
+    late = draw() % 2 == 0;
     for (unsigned i = 0; i < damages; i++) {
         uint64_t bits = draw();
 
         memcpy(input + size, &bits, 6);
-        input[size + 5] = late ? input[size + 5] : input[size + 5] % LATE;
+        if (together)
+            input[size] = input[3];
+        input[size + 5] = fuzz_late && late ? input[size + 5] : input[size + 5] % LATE;
         size += 6;
     }
     return size;
@@ -142,6 +146,7 @@ static void start(struct job *job, unsigned number)
     progress[number].input = job->next;
     job->calls = progress[number].calls;
     job->seen = plait_now();
+    job->stayed = 0;
     job->pid = fork();
     if (job->pid == 0)
         work(number, job->next);
@@ -199,14 +204,17 @@ static int64_t patience(void)
 /* It stays in a call: the sanitizer tells where, on SIGABRT. */
 static void watch(struct job *job, unsigned number)
 {
+    enum { LOOK = 50 * 1000 * 1000 }; /* who does not come to look for longer is short of time, and so is the child */
     int64_t now = plait_now();
 
+    job->stayed += now - job->seen < LOOK ? now - job->seen : LOOK;
+    job->seen = now;
     if (job->calls != progress[number].calls) {
         job->calls = progress[number].calls;
-        job->seen = now;
-    } else if (now - job->seen > patience()) {
+        job->stayed = 0;
+    } else if (job->stayed > patience()) {
         kill(job->pid, SIGABRT);
-        job->seen = now;
+        job->stayed = 0;
     }
 }
 
@@ -274,14 +282,14 @@ int main(int argc, char **argv)
     bool only_print = false, talks = false;
     int option;
 
-    while ((option = getopt(argc, argv, "s:f:n:j:o:p:ve")) != -1) {
+    while ((option = getopt(argc, argv, "s:f:n:j:o:p:vl")) != -1) {
         switch (option) {
         case 's': seed = strtoull(optarg, NULL, 0); break;
         case 'f': first = strtoull(optarg, NULL, 0); break;
         case 'n': count = strtoull(optarg, NULL, 0); break;
         case 'j': jobs = (unsigned)atoi(optarg); break;
         case 'o': folder = optarg; break;
-        case 'e': early = true; break;
+        case 'l': fuzz_late = true; break;
         case 'v': talks = true; break;
         case 'p': seed = strtoull(optarg, NULL, 0); only_print = true; break;
         default: return 2;

@@ -98,8 +98,8 @@ static void step_rlock(void)
     LOOK(plait_rlock_depth(r));
     for (int i = 0; i < 3; i++)
         CALL(plait_rlock_release(r));
-    while (plait_rlock_depth(r) && plait_rlock_release(r) == 0)
-        ;
+    for (int i = 0; i < 10 && plait_rlock_depth(r); i++)
+        CALL(plait_rlock_release(r));
 }
 
 static void use_rwlock(plait_rwlock_t *rw)

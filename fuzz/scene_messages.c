@@ -105,9 +105,7 @@ static void end(plait_queue_t *q)
 {
     if (choice(2))
         CALL(plait_queue_close_now(q));
-    if (choice(2))
-        CALL(plait_queue_destroy(q));
-    else
+    if (choice(2) || CALL(plait_queue_destroy(q)))
         CALL(plait_queue_free(q));
 }
 

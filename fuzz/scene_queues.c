@@ -137,9 +137,7 @@ static void end(plait_queue_t *q)
 {
     if (choice(2))
         CALL(plait_queue_close(q));
-    if (choice(2))
-        CALL(plait_queue_destroy(q));
-    else
+    if (choice(2) || CALL(plait_queue_destroy(q)))
         CALL(plait_queue_free(q));
 }
 
@@ -153,7 +151,7 @@ static void use_queue(unsigned number)
     if (CALL(plait_queue_open(&q, ref_to(number))))
         return;
     moment();
-    if (plait_queue_item_size(q) <= LARGE) { /* as any careful user looks */
+    if (plait_queue_item_size(q) - 1 < LARGE) { /* as any careful user looks; 0: messages */
         use_in_order(q, plait_queue_item_size(q));
         use_to_the_end(q);
     }

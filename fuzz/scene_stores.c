@@ -87,9 +87,7 @@ static void use_array(plait_array_t *a)
         CALL(plait_array_consistent(a));
     CALL(plait_array_set(a, 0, cells));
     CALL(plait_array_unlock(a));
-    if (choice(2))
-        CALL(plait_array_destroy(a));
-    else
+    if (choice(2) || CALL(plait_array_destroy(a)))
         CALL(plait_array_free(a));
 }
 
@@ -263,8 +261,8 @@ static void step_end_dict(void)
 {
     plait_dict_t *dict;
 
-    if (choice(3) == 0 && CALL(plait_dict_open(&dict, ref_to(0))) == 0)
-        CALL(plait_dict_destroy(dict));
+    if (choice(3) == 0 && CALL(plait_dict_open(&dict, ref_to(0))) == 0 && CALL(plait_dict_destroy(dict)))
+        CALL(plait_dict_free(dict));
 }
 
 const struct scene dict_scene = { "dict", make_dict, spoil_dict, { step_read_dict, step_write_dict, step_end_dict } };
@@ -401,8 +399,8 @@ static void step_end_list(void)
 {
     plait_list_t *list;
 
-    if (choice(3) == 0 && CALL(plait_list_open(&list, ref_to(0))) == 0)
-        CALL(plait_list_destroy(list));
+    if (choice(3) == 0 && CALL(plait_list_open(&list, ref_to(0))) == 0 && CALL(plait_list_destroy(list)))
+        CALL(plait_list_free(list));
 }
 
 const struct scene list_scene = { "list", make_list, spoil_list, { step_read_list, step_write_list, step_end_list } };

@@ -112,10 +112,8 @@ static void step_pipe(void)
         CALL(plait_pipe_free(again));
     }
     moment();
-    if (choice(3) == 0) {
-        CALL(plait_pipe_destroy(left));
+    if (choice(3) == 0 && CALL(plait_pipe_destroy(left)) == 0)
         left = NULL;
-    }
     CALL(plait_pipe_free(left));
     CALL(plait_pipe_free(right));
 }
@@ -158,9 +156,7 @@ static void use_broadcast(unsigned number)
     LOOK(plait_broadcast_qsize(b) + plait_broadcast_published(b) + plait_broadcast_dropped(b));
     if (choice(2))
         CALL(plait_broadcast_close(b));
-    if (choice(2))
-        CALL(plait_broadcast_destroy(b));
-    else
+    if (choice(2) || CALL(plait_broadcast_destroy(b)))
         CALL(plait_broadcast_free(b));
 }
 
@@ -194,9 +190,7 @@ static void step_latest(void)
     CALL(plait_latest_read_newer(l, value, &version, soon()));
     LOOK(plait_latest_version(l));
     CALL(plait_latest_close(l));
-    if (choice(2))
-        CALL(plait_latest_destroy(l));
-    else
+    if (choice(2) || CALL(plait_latest_destroy(l)))
         CALL(plait_latest_free(l));
 }
 

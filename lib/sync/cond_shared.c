@@ -165,7 +165,7 @@ static int guard(plait_cond_t *cond)
     plait_cancel_t *token;
     int err;
 
-    if (!plait__arena_is_ours(header_of(cond)))
+    if (!plait__arena_is_ours(header_of(cond)) || !plait__inner_is_sound(&cond->guard, true))
         return EBADMSG;
     token = plait_cancel_bind(NULL);
     err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);

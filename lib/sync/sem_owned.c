@@ -40,6 +40,7 @@
 #include "arena/member.h"
 #include "arena/start_time.h"
 #include "base/clock.h"
+#include "sync/lock.h"
 #include "wait/robust.h"
 #include "wait/waitable.h"
 #include "wait/waiting.h"
@@ -139,6 +140,8 @@ static int guard(plait_sem_t *sem)
     if (!is_whole(sem))
         return EBADMSG;
     lock = &owned_of(sem)->guard;
+    if (!plait__inner_is_sound(lock, true))
+        return EBADMSG;
     token = plait_cancel_bind(NULL);
     err = plait_lock_acquire(lock, PLAIT_FOREVER);
     plait_cancel_bind(token);

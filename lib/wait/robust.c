@@ -121,8 +121,7 @@ static bool is_listed(void *saved, plait_lock_t *lock)
  */
 static void doubt(plait_lock_t *lock, uint32_t *word, uint32_t v, unsigned *doubts)
 {
-    if (load_relaxed(word) != v || !(lock->mode & PLAIT_SHARED) || (lock->mode & PLAIT__LOCK_NO_LIST) ||
-        !plait__owner_is_nobody(lock, v & FUTEX_TID_MASK))
+    if (load_relaxed(word) != v || !(lock->mode & PLAIT_SHARED) || !plait__owner_is_nobody(lock, v & FUTEX_TID_MASK))
         *doubts = 0;
     else if (++*doubts == 2)
         cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
