@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "arena/door.h"
-#include "base/clock.h"
 #include "fuzz/damaged_arena.h"
 #include "fuzz/image.h"
 #include "wait/robust.h"
@@ -32,27 +31,10 @@ static uint32_t choices;
 
 /* ---- What the scenes ask ------------------------------------------------------------------ */
 
-static int64_t longest_call(void)
-{
-    const char *seconds = getenv("FUZZ_CALL_SECONDS");
-
-    return (seconds ? atoi(seconds) : 10) * PLAIT__SECOND;
-}
-
 void call_begins(const char *what)
 {
-    static int64_t began, longest;
-    int64_t now = plait_now();
-
-    if (!longest)
-        longest = longest_call();
-    if (fuzz_progress->call && now - began > longest) {
-        fprintf(stderr, "FUZZ: took %lld ms: %s\n", (long long)((now - began) / PLAIT__MILLISECOND), fuzz_progress->call);
-        abort();
-    }
     fuzz_progress->call = what;
     fuzz_progress->calls++;
-    began = now;
 }
 
 int call_answers(int err)

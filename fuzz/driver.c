@@ -2,9 +2,11 @@
 /*
  * Damaged arenas without libFuzzer.
  *
- *     damaged_arena [-s SEED] [-f FIRST] [-n COUNT] [-j JOBS] [-o FOLDER] [-l]  inputs made up from a seed; -l: late damage too
- *     damaged_arena [-v] FILE...                                            these inputs; folders: all that is in them
- *     damaged_arena -p SEED NUMBER                                            such an input, to the standard output
+ *     damaged_arena                                      the test of make check: seeds, what was found, a few hundred more
+ *     damaged_arena -n COUNT [-s SEED] [-f FIRST] [-l]   inputs made up from a seed; -l: late damage too
+ *     damaged_arena [-v] FILE...                         these inputs; folders: all that is in them; -v: say all calls
+ *     damaged_arena -p SEED NUMBER                       such an input, to the standard output
+ *     -j JOBS: at a time; -o FOLDER: for inputs that fail
  *
  * How it works: children work through the inputs, one in so many each. Input and call stand in shared memory; who crashes, or
  * stays in a call, is replaced by another one that goes on behind that input, which is kept in FOLDER with what was said. The
@@ -23,10 +25,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/races.h"
 #include "fuzz/damaged_arena.h"
 #include "fuzz/image.h"
 
-enum { INPUT_MAX = 4096, JOBS_MAX = 16, RETIRED = 9, BATCH = 400 };
+enum { INPUT_MAX = 4096, JOBS_MAX = 16, RETIRED = 9, BATCH = 400, IN_CHECK = 400, SKIPPED = 77 };
 
 struct job {
     pid_t pid;
@@ -34,7 +37,7 @@ struct job {
     int64_t seen, stayed; /* when it was looked at last; how long it has been in this call by then */
 };
 
-static uint64_t seed = 1, first, count = 1000;
+static uint64_t seed = 1, first, count = IN_CHECK;
 static unsigned jobs = 1;
 static const char *folder = "fuzz-failures";
 static char **files;
@@ -175,9 +178,11 @@ static void fail(unsigned job, const char *what, int status)
     uint64_t number = progress[job].input;
 
     failures++;
-    printf("FAILED: input %llu of seed %llu%s%s: %s%d in %s\n", (unsigned long long)number,
-           (unsigned long long)seed, files ? ", " : "", files ? files[number] : "", what, status,
-           progress[job].call ? progress[job].call : "no call");
+    if (files)
+        printf("FAILED: %s", files[number]);
+    else
+        printf("FAILED: input %llu of seed %llu", (unsigned long long)number, (unsigned long long)seed);
+    printf(": %s%d in %s\n", what, status, progress[job].call ? progress[job].call : "no call");
     fflush(stdout);
     keep(job, number);
 }
@@ -269,6 +274,53 @@ static void add(const char *path)
     }
 }
 
+/* All inputs that there are now. True: none failed. */
+static bool run_all(void)
+{
+    unsigned before = failures;
+
+    run();
+    printf("%llu damaged arenas, %u failures\n", (unsigned long long)(count - (files ? 0 : first)), failures - before);
+    return failures == before;
+}
+
+/* What make check does. */
+static bool check(void)
+{
+    const char *source = getenv("srcdir");
+    char path[4096];
+    bool good = run_all();
+
+    count = 0;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/fuzz/%s", source ? source : ".", i ? "found" : "seeds");
+        add(path);
+    }
+    return run_all() && good;
+}
+
+static void clean_up(void)
+{
+    char path[256];
+
+    for (unsigned i = 0; i < jobs; i++) {
+        log_path(i, path, sizeof path);
+        unlink(path);
+    }
+    rmdir(folder); /* unless there is something in it */
+}
+
+/* What cannot be done there, or says nothing. */
+static bool is_skipped(void)
+{
+    const char *emulator = getenv("TEST_EMULATOR");
+
+#ifdef PLAIT_UNDER_TSAN
+    return true;
+#endif
+    return emulator && *emulator;
+}
+
 static int print(uint64_t number)
 {
     unsigned char input[INPUT_MAX];
@@ -279,7 +331,7 @@ static int print(uint64_t number)
 
 int main(int argc, char **argv)
 {
-    bool only_print = false, talks = false;
+    bool only_print = false, talks = false, good;
     int option;
 
     while ((option = getopt(argc, argv, "s:f:n:j:o:p:vl")) != -1) {
@@ -295,6 +347,8 @@ int main(int argc, char **argv)
         default: return 2;
         }
     }
+    if (is_skipped())
+        return SKIPPED;
     if (only_print)
         return optind < argc ? print(strtoull(argv[optind], NULL, 0)) : 2;
     if (optind < argc) {
@@ -309,7 +363,7 @@ int main(int argc, char **argv)
     if (progress == MAP_FAILED || !images_make())
         return 2;
     fuzz_talks = talks;
-    run();
-    printf("%llu damaged arenas, %u failures\n", (unsigned long long)(count - (files ? 0 : first)), failures);
-    return failures != 0;
+    good = argc > 1 ? run_all() : check();
+    clean_up();
+    return good ? 0 : 1;
 }

@@ -38,8 +38,8 @@ plait_ref_t ref_to(unsigned number);
 void moment(void);
 
 /*
- * A call of the library: how long it takes is watched, and CALL, for those that answer with an error, looks whether that is one that
- * there is.
+ * A call of the library, which is watched for coming back; and CALL, for those that answer with an error, looks whether that is one
+ * that there is.
  */
 void call_begins(const char *what);
 int call_answers(int err);
