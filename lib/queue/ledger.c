@@ -223,7 +223,7 @@ bool plait__ledger_look_if_due(struct plait_queue *q)
     if (!q->base || (!l->taken.count && !l->letters.count))
         return false;
     now = plait_now();
-    if (now - l->looked < LOOK_AFTER * PLAIT__MILLISECOND && now >= l->looked)
+    if ((uint64_t)now - (uint64_t)l->looked < LOOK_AFTER * (uint64_t)PLAIT__MILLISECOND) /* else due, or damaged */
         return false;
     l->looked = now;
     return look_for_deaths(q);

@@ -190,7 +190,9 @@ static void pass_on(plait_sem_t *sem, uint32_t count)
 
 static bool is_time_to_settle(plait_sem_t *sem)
 {
-    return plait_now() >= owned_of(sem)->settled + SETTLE_PAUSE * PLAIT__MILLISECOND;
+    uint64_t since = (uint64_t)plait_now() - (uint64_t)owned_of(sem)->settled;
+
+    return since >= SETTLE_PAUSE * (uint64_t)PLAIT__MILLISECOND; /* or in the future, by damage */
 }
 
 int plait__sem_owned_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline)

@@ -389,8 +389,10 @@ int plait__robust_release(plait_lock_t *lock)
     if (!is_ordinary(s, lock) || __builtin_expect((load_relaxed(&lock->fault) | plait__fiber_number) != 0, 0))
         return release_anyhow(lock);
     word = plait__robust_word_of(lock, s);
-    if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0) || !is_in_list(head, lock))
+    if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
         return EPERM;
+    if (__builtin_expect(lock->prev != (void *)&head->first, 0)) /* not the last that was acquired, or damaged */
+        return release_anyhow(lock);
     saved = head->pending;
     head->pending = &lock->next;
     s->held--;
