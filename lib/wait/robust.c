@@ -408,10 +408,13 @@ int plait__robust_release(plait_lock_t *lock)
 
 void plait__robust_doubt(plait_lock_t *lock, unsigned *doubts)
 {
-    uint32_t *word = plait__robust_word_of(lock, plait__robust_me());
+    struct plait__robust_self *s = plait__robust_me();
+    uint32_t *word = plait__robust_word_of(lock, s);
     uint32_t v = load_relaxed(word);
 
-    if (v & FUTEX_TID_MASK)
+    if ((v & FUTEX_TID_MASK) == s->tid && !is_in_list(s->head, lock)) /* the caller waits, and has it not */
+        cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+    else if (v & FUTEX_TID_MASK)
         doubt(lock, word, v, doubts);
 }
 
