@@ -329,6 +329,81 @@ static void names_that_lead_nowhere_are_damage(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* ---- Objects ---- */
+
+static plait_lock_t *new_lock(void)
+{
+    plait_lock_t *lock;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = SIZE, .participants = 16 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *lock, (void **)&lock), 0);
+    assert_int_equal(plait_lock_init(lock, PLAIT_SHARED), 0);
+    return lock;
+}
+
+static void name_holder(plait_lock_t *lock, uint32_t tid)
+{
+    *(uint32_t *)(uintptr_t)plait__robust_word(lock) = tid;
+}
+
+/* Documented: who takes no part in the arena holds no lock there, be there a thread of that number or not. */
+static void lock_held_by_nobody_is_a_dead_holders(void **state)
+{
+    static const uint32_t nobody[] = { 0x3fffffff, 1 };
+    plait_lock_t *lock = new_lock();
+    void *block;
+
+    for (int i = 0; i < 2; i++) {
+        name_holder(lock, nobody[i]);
+        assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), EOWNERDEAD);
+        assert_int_equal(plait_lock_consistent(lock), 0);
+        assert_int_equal(plait_lock_release(lock), 0);
+        name_holder(&arena->base->lock, nobody[i]);
+        assert_int_equal(plait_arena_alloc(arena, 10, &block), 0);
+    }
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+/* What it says of its neighbours in the list must not be followed. */
+static void lock_that_claims_to_be_the_callers_is_not(void **state)
+{
+    plait_lock_t *lock = new_lock();
+
+    name_holder(lock, plait__robust_tid());
+    lock->prev = lock->next = (void *)8;
+    assert_int_equal(plait_lock_release(lock), EPERM);
+    assert_int_equal(plait_lock_acquire(lock, plait_after(60)), EOWNERDEAD);
+    assert_int_equal(plait_lock_consistent(lock), 0);
+    assert_int_equal(plait_lock_release(lock), 0);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+static void shared_lock_that_looks_private_is_damage(void **state)
+{
+    plait_lock_t *lock = new_lock();
+
+    lock->mode = 0;
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), EBADMSG);
+    lock->mode = PLAIT_SHARED;
+    lock->arena_offset += 8;
+    assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), EINVAL);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
+static void damaged_distance_to_a_parent_is_not_followed(void **state)
+{
+    plait_cancel_t *tokens;
+
+    new_lock();
+    assert_int_equal(plait_arena_alloc(arena, 2 * sizeof *tokens, (void **)&tokens), 0);
+    assert_int_equal(plait_cancel_init(&tokens[0], PLAIT_SHARED), 0);
+    assert_int_equal(plait_cancel_init_child(&tokens[1], &tokens[0], PLAIT_SHARED), 0);
+    tokens[1].parent = (int64_t)1 << 46;
+    assert_false(plait_cancel_is_set(&tokens[1]));
+    assert_int_equal(plait_cancel_wait(&tokens[1], PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 #define WITH_FILE(f) cmocka_unit_test_teardown(f, remove_file)
 
 int main(void)
@@ -344,6 +419,10 @@ int main(void)
         cmocka_unit_test(own_memory_with_something_in_it_is_refused),
         cmocka_unit_test(check_names_the_fault),
         cmocka_unit_test(names_that_lead_nowhere_are_damage),
+        cmocka_unit_test(lock_held_by_nobody_is_a_dead_holders),
+        cmocka_unit_test(lock_that_claims_to_be_the_callers_is_not),
+        cmocka_unit_test(shared_lock_that_looks_private_is_damage),
+        cmocka_unit_test(damaged_distance_to_a_parent_is_not_followed),
     };
     return cmocka_run_group_tests(tests, make_image, NULL);
 }

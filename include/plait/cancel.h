@@ -63,7 +63,7 @@ typedef struct plait_cancel {
     uint32_t mode;    /* const after init: flags; above: how many ancestors */
     int64_t parent;   /* const after init: bytes from here to the parent, 0: none */
     int64_t deadline; /* atomic: as plait_time_t, 0: none; means nothing once set */
-    uint64_t spare;
+    uint64_t check;   /* const after init: of `parent`, if there is one */
 } plait_cancel_t;
 
 #define PLAIT_CANCEL_INIT { 0, 0, 0, 0, 0 }

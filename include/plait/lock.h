@@ -83,6 +83,7 @@ PLAIT_API int plait_lock_fini(plait_lock_t *lock);
  *   ENOTRECOVERABLE  a dead holder's lock was released without plait_lock_consistent (shared)
  *   EOVERFLOW        the caller holds 1,900 shared locks: the kernel watches over no more (shared)
  *   ENOSPC           the arena's table of participants is full (shared, a thread's first use of the arena)
+ *   EBADMSG, EINVAL  the memory is damaged: there is no lock of this arena (shared)
  * Not a cancellation point of pthreads; not for signal handlers.
  */
 PLAIT_API int plait_lock_acquire(plait_lock_t *lock, plait_time_t deadline);

@@ -130,6 +130,7 @@ PLAIT_API int plait_queue_lookup(plait_queue_t **queue_out, plait_arena_t *arena
  *   EPIPE      closed, before or meanwhile; not put
  *   ECANCELED  the caller's cancel token was set before there was room
  *   ENOMEM, ENOSPC  unbounded, or large items by priority: no memory for it
+ *   EBADMSG, ENOTRECOVERABLE  shared: the memory is damaged
  * Not for signal handlers.
  */
 PLAIT_API int plait_queue_put(plait_queue_t *queue, const void *item, plait_time_t deadline);
@@ -140,6 +141,7 @@ PLAIT_API int plait_queue_put(plait_queue_t *queue, const void *item, plait_time
  *   ETIMEDOUT  empty until the deadline; with PLAIT_NOW: empty, or somebody was amid a get for 100 ms
  *   EPIPE      closed and empty, or closed at once
  *   ECANCELED  the caller's cancel token was set before there was an item
+ *   EBADMSG, ENOTRECOVERABLE  shared: the memory is damaged
  */
 PLAIT_API int plait_queue_get(plait_queue_t *queue, void *item, plait_time_t deadline);
 

@@ -96,7 +96,7 @@ static int check_names(const struct plait__arena_header *h, const struct report 
 
 static int check_slots(struct plait__arena_header *h, const struct report *r)
 {
-    uint32_t high = load_acquire(&h->slots_high);
+    uint32_t high = plait__slots_high(h);
 
     for (uint32_t i = 0; i < high; i++) {
         const struct plait__slot *slot = plait__slot_at(h, i);

@@ -50,6 +50,8 @@ void plait__hold_raise_used(struct plait__hold_row *row, uint32_t used)
         ;
 }
 
+enum { ROWS_MAX = 1 << 20 }; /* of one slot: more are a circle, which is damage */
+
 /* The row after this one; NULL: none, or damaged. */
 static struct plait__hold_row *next_row(struct plait__arena_header *h, const struct plait__hold_row *row)
 {
@@ -58,6 +60,12 @@ static struct plait__hold_row *next_row(struct plait__arena_header *h, const str
     if (!more || !plait__arena_block_is_used(h, more + sizeof(struct plait__block), sizeof *row))
         return NULL;
     return plait__place_memory(h, more);
+}
+
+/* The same, for a walk through all rows of a slot; *rows is 0 at first. */
+static struct plait__hold_row *next_of_few(struct plait__arena_header *h, const struct plait__hold_row *row, uint32_t *rows)
+{
+    return ++*rows < ROWS_MAX ? next_row(h, row) : NULL;
 }
 
 static uint32_t used_in(const struct plait__hold_row *row)
@@ -91,7 +99,7 @@ int plait__hold_take_more(struct plait__arena_header *h, struct plait__slot *sel
 {
     struct plait__hold_row *row = &self->row;
 
-    for (;;) {
+    for (uint32_t rows = 0; rows < ROWS_MAX; rows++) {
         struct plait__hold_row *next = next_row(h, row);
 
         if (!next) {
@@ -106,13 +114,15 @@ int plait__hold_take_more(struct plait__arena_header *h, struct plait__slot *sel
         if (*hold_out)
             return 0;
     }
+    return EBADMSG;
 }
 
 struct plait__hold *plait__hold_find(struct plait__arena_header *h, struct plait__slot *self, uint64_t of)
 {
     uint64_t name = plait__hold_own_name(self, of);
+    uint32_t rows = 0;
 
-    for (struct plait__hold_row *row = &self->row; row; row = next_row(h, row))
+    for (struct plait__hold_row *row = &self->row; row; row = next_of_few(h, row, &rows))
         for (uint32_t i = 0; i < used_in(row); i++)
             if (load64_relaxed(&row->holds[i].name) == name) /* relaxed: our own */
                 return &row->holds[i];
@@ -121,7 +131,7 @@ struct plait__hold *plait__hold_find(struct plait__arena_header *h, struct plait
 
 struct plait__holds_walk plait__holds_of(struct plait__arena_header *h, uint64_t of)
 {
-    return (struct plait__holds_walk){ .h = h, .of = of, .high = load_acquire(&h->slots_high) };
+    return (struct plait__holds_walk){ .h = h, .of = of, .high = plait__slots_high(h) };
 }
 
 /* On to the next slot; false: there is none. */
@@ -201,7 +211,9 @@ void plait__holds_end(struct plait__arena_header *h, uint64_t of)
 
 void plait__holds_leave(struct plait__arena_header *h, struct plait__slot *self)
 {
-    for (struct plait__hold_row *row = &self->row; row; row = next_row(h, row))
+    uint32_t rows = 0;
+
+    for (struct plait__hold_row *row = &self->row; row; row = next_of_few(h, row, &rows))
         for (uint32_t i = 0; i < used_in(row); i++) {
             struct plait__hold *hold = &row->holds[i];
             uint64_t name = load64_relaxed(&hold->name);
@@ -223,7 +235,9 @@ void plait__holds_retire(struct plait__slot *slot)
 /* Does any hold in the slot, all of them orphans, bear this generation? */
 static bool is_borne(struct plait__arena_header *h, struct plait__slot *self, uint32_t generation)
 {
-    for (struct plait__hold_row *row = &self->row; row; row = next_row(h, row))
+    uint32_t rows = 0;
+
+    for (struct plait__hold_row *row = &self->row; row; row = next_of_few(h, row, &rows))
         for (uint32_t i = 0; i < used_in(row); i++) {
             uint64_t name = load64_relaxed(&row->holds[i].name);
 
@@ -235,9 +249,9 @@ static bool is_borne(struct plait__arena_header *h, struct plait__slot *self, ui
 
 void plait__holds_take_over(struct plait__arena_header *h, struct plait__slot *self)
 {
-    uint32_t generation;
+    uint32_t generation, rows = 0;
 
-    for (struct plait__hold_row *row = &self->row; row; row = next_row(h, row))
+    for (struct plait__hold_row *row = &self->row; row; row = next_of_few(h, row, &rows))
         row->taking = 0;
     do {
         generation = load_acquire(&self->generation);

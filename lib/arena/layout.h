@@ -148,12 +148,20 @@ static inline uint64_t plait__heap_offset(uint32_t participants)
 
 static inline void *plait__at(const void *base, uint64_t offset)
 {
-    return (char *)(uintptr_t)base + offset;
+    return (void *)((uintptr_t)base + (uintptr_t)offset); /* whatever stands in a damaged place: the look comes after */
 }
 
 static inline uint64_t plait__offset_in(const void *base, const void *address)
 {
     return (uint64_t)((const char *)address - (const char *)base);
+}
+
+/* So many slots were ever used. */
+static inline uint32_t plait__slots_high(const struct plait__arena_header *h)
+{
+    uint32_t high = __atomic_load_n(&h->slots_high, __ATOMIC_ACQUIRE);
+
+    return high < h->participants ? high : h->participants; /* more would be damage */
 }
 
 /* The bits that a lock in this arena has in its mode, beside the caller's flags. */

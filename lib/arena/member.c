@@ -45,6 +45,17 @@ static pthread_key_t at_thread_end;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static int key_error;
 
+/*
+ * A thread that ends with a lock in its hands is dead to those who want the lock: so it is to all, and its slot stays its own until
+ * then, as everybody who holds a lock takes part (plait__owner_is_nobody). The mapping stays for the list's sake.
+ */
+static bool holds_locks(const struct membership *m)
+{
+    uint64_t heap = plait__heap_offset(m->arena->base->participants);
+
+    return plait__robust_holds_within(plait__at(m->arena->base, heap), m->arena->limit - heap);
+}
+
 static void leave(struct membership *m)
 {
     plait__holds_leave(m->arena->base, m->slot);
@@ -63,7 +74,10 @@ static void leave_all(void *unused)
         struct membership *m = memberships;
 
         memberships = m->next;
-        leave(m);
+        if (holds_locks(m))
+            free(m);
+        else
+            leave(m);
     }
 }
 
@@ -80,8 +94,10 @@ static __attribute__((destructor)) void leave_at_exit(void)
         struct membership *m = memberships;
 
         memberships = m->next;
-        plait__holds_leave(m->arena->base, m->slot);
-        plait__robust_resign(&m->slot->life);
+        if (!holds_locks(m)) {
+            plait__holds_leave(m->arena->base, m->slot);
+            plait__robust_resign(&m->slot->life);
+        }
         free(m);
     }
 }
@@ -119,8 +135,12 @@ static uint64_t start_time_in(const struct plait__slot *slot, uint32_t tid)
 bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
 {
     struct plait__arena_header *h = plait__arena_header_of(lock, lock->arena_offset);
-    uint32_t high = load_acquire(&h->slots_high);
     bool found = false;
+    uint32_t high;
+
+    if (!plait__arena_is_ours(h))
+        return false;
+    high = plait__slots_high(h);
 
     /* Slots of that TID tell when their threads started. There may be several, left by dead ones whose TID was given to
      * another: it lives if any says so. None: it was killed before it could write it, or has left. */
@@ -136,6 +156,20 @@ bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid)
     return found || plait__thread_is_dead(tid, 0);
 }
 
+bool plait__owner_is_nobody(const plait_lock_t *lock, uint32_t tid)
+{
+    struct plait__arena_header *h = plait__arena_header_of(lock, lock->arena_offset);
+    uint32_t high;
+
+    if (!plait__arena_is_ours(h))
+        return false;
+    high = plait__slots_high(h);
+    for (uint32_t i = 0; i < high; i++)
+        if (plait__robust_owner(&plait__slot_at(h, i)->life) == tid)
+            return false;
+    return true;
+}
+
 bool plait__slot_is_dead(const struct plait__slot *slot)
 {
     uint32_t owner = plait__robust_owner(&slot->life);
@@ -148,6 +182,13 @@ bool plait__slot_is_dead(const struct plait__slot *slot)
 bool plait__slot_is_empty(const struct plait__slot *slot)
 {
     return plait__robust_owner(&slot->life) == 0 || plait__slot_is_dead(slot);
+}
+
+bool plait__arena_is_known(const void *base)
+{
+    const struct plait_arena *arena = plait__arena_find(base, 1);
+
+    return arena && arena->base == base;
 }
 
 /* Whoever looks through the table shall see this slot, from before it is claimed. */

@@ -43,7 +43,19 @@ static inline int plait__member(const void *base, struct plait__slot **slot_out)
 /* The arena header of a shared object that keeps its own offset. */
 static inline struct plait__arena_header *plait__arena_header_of(const void *object, uint64_t arena_offset)
 {
-    return (struct plait__arena_header *)((char *)(uintptr_t)object - arena_offset);
+    return (struct plait__arena_header *)((uintptr_t)object - (uintptr_t)arena_offset);
+}
+
+/* The slow path of plait__arena_is_ours. */
+bool plait__arena_is_known(const void *base);
+
+/*
+ * Does this process have an arena there? What an object in the memory says of its place is believed after this, or after
+ * plait__member has answered 0.
+ */
+static inline bool plait__arena_is_ours(const void *base)
+{
+    return plait__member_is_cached(base) || plait__arena_is_known(base);
 }
 
 /* Become a participant of the arena that a shared object lies in. */

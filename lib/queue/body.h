@@ -130,7 +130,9 @@ struct plait_queue {
     struct plait__arena_header *base; /* const: NULL: private */
     plait_arena_t *arena;             /* const: a handle of our own, NULL: private */
     uint64_t skew;                    /* const: from a segment's place to its memory */
-    size_t item_size, stride;         /* const: copies of the body's */
+    size_t item_size, stride;         /* const: copies of the body's, which may be damaged later */
+    uint64_t maxsize, cells;          /* const: the same */
+    uint64_t looked_at[2];            /* guarded by the side's lock: the place of a segment that was found to be one */
     struct plait__ledger *ledger;     /* const: NULL: not joinable */
     size_t record_size;               /* const: joinable: bytes from record to record */
     uint32_t record_shift;            /* const: and 2^so many in the first segment (record.h) */
@@ -152,9 +154,9 @@ static inline bool plait__queue_is_block(const struct plait_queue *q, uint64_t p
     return size < q->base->limit && plait__arena_block_is_used(q->base, place + q->skew, size);
 }
 
-/* The holder of the side's lock has died: find `at` and `segment` again. May itself be killed and repeated. */
-void plait__fifo_repair_put(struct plait_queue *q);
-void plait__fifo_repair_get(struct plait_queue *q);
+/* The holder of the side's lock has died: find `at` and `segment` again. May itself be killed and repeated. EBADMSG: damaged. */
+int plait__fifo_repair_put(struct plait_queue *q);
+int plait__fifo_repair_get(struct plait_queue *q);
 
 /* Make the cells of a new queue; give them back. */
 int plait__fifo_make(struct plait_queue *q);

@@ -80,9 +80,13 @@ static int mend(const struct plait_broadcast *b)
 static int lock_contended(const struct plait_broadcast *b, plait_time_t deadline)
 {
     plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait__inner_acquire(&b->body->lock, grace);
+    plait_cancel_t *token;
+    int err;
 
+    if (!plait__inner_is_sound(&b->body->lock, b->base != NULL))
+        return EBADMSG;
+    token = plait_cancel_bind(NULL);
+    err = plait__inner_acquire(&b->body->lock, grace);
     plait_cancel_bind(token);
     return err == ETIMEDOUT && deadline > grace ? plait__inner_acquire(&b->body->lock, deadline) : err;
 }

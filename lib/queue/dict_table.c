@@ -269,6 +269,8 @@ static void grow(struct plait_dict *d)
         return;
     if (!d->body->segments[segment] && plait__memory_alloc(d->base, segment_size(segment), &d->body->segments[segment]) != 0)
         return;
+    if (d->base && !is_block(d, d->body->segments[segment], segment_size(segment))) /* not looked at before it is wanted */
+        return;
     part = part_for(d, bucket);
     if (!part)
         return;

@@ -39,7 +39,7 @@ enum { SEGMENT_BYTES = 16 * 1024, SEGMENT_CELLS_MIN = 8 };
 
 static size_t segment_size(const struct plait_queue *q)
 {
-    return sizeof(struct plait__segment) + q->body->cells * q->stride;
+    return sizeof(struct plait__segment) + q->cells * q->stride;
 }
 
 static int allocate_segment(struct plait_queue *q, uint64_t *to)
@@ -55,6 +55,14 @@ static void prepare_segment(struct plait_queue *q, uint64_t at, uint64_t first)
     s->first = first;
 }
 
+bool plait__fifo_look_at(struct plait_queue *q, uint64_t at, uint64_t *looked_at)
+{
+    if (q->base && !plait__queue_is_block(q, at, segment_size(q)))
+        return false;
+    *looked_at = at;
+    return true;
+}
+
 int plait__fifo_lengthen(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->put;
@@ -63,7 +71,9 @@ int plait__fifo_lengthen(struct plait_queue *q)
 
     if (err)
         return err;
-    prepare_segment(q, side->in_hand, full->first + q->body->cells);
+    if (side->in_hand == side->segment || !is_segment(q, side->in_hand, &q->looked_at[0]))
+        return EBADMSG;
+    prepare_segment(q, side->in_hand, full->first + q->cells);
     store64_release(&full->next, side->in_hand); /* E2 */
     compiler_barrier();
     store64_relaxed(&side->segment, side->in_hand);
@@ -78,7 +88,7 @@ int plait__fifo_shorten(struct plait_queue *q)
     uint64_t next = load64_acquire(&segment_at(q, side->segment)->next); /* E2 */
 
     /* The putters' segment stays theirs, even if one was killed after linking the next: repair starts there. */
-    if (!next || load64_relaxed(&q->body->put.segment) == side->segment)
+    if (!next || load64_relaxed(&q->body->put.segment) == side->segment || !is_segment(q, next, &q->looked_at[1]))
         return EAGAIN;
     store64_relaxed(&side->in_hand, side->segment);
     compiler_barrier();
@@ -89,11 +99,16 @@ int plait__fifo_shorten(struct plait_queue *q)
 }
 
 /* Ring: move on while the cell is further than `at` says; `done` is what the side leaves in a cell of lap 0. */
-static void ring_repair(struct plait_queue *q, struct plait__queue_side *side, uint32_t done)
+static int ring_repair(struct plait_queue *q, struct plait__queue_side *side, uint32_t done)
 {
-    while ((int32_t)(load_acquire(&ring_cell(q, side->at)->state) -
-                     (2 * lap_of(side->at) + done)) >= 0)
+    if (!is_in_ring(q, side->at))
+        return EBADMSG;
+    for (uint64_t i = 0; (int32_t)(load_acquire(&ring_cell(q, side->at)->state) - (2 * lap_of(side->at) + done)) >= 0; i++) {
+        if (i == q->maxsize) /* all of them, by damage */
+            return EBADMSG;
         store64_relaxed(&side->at, next_place(q, side->at));
+    }
+    return 0;
 }
 
 /* Chain: the first cell of the segment that is below `done`. */
@@ -101,41 +116,46 @@ static uint64_t first_below(const struct plait_queue *q, struct plait__segment *
 {
     uint64_t i = 0;
 
-    while (i < q->body->cells && load_acquire(&cell_in(q, s->cells, i)->state) >= done)
+    while (i < q->cells && load_acquire(&cell_in(q, s->cells, i)->state) >= done)
         i++;
     return s->first + i;
 }
 
-void plait__fifo_repair_put(struct plait_queue *q)
+int plait__fifo_repair_put(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->put;
-    uint64_t next;
+    uint64_t next, left = q->base ? q->base->limit / segment_size(q) : UINT64_MAX;
 
-    if (q->body->maxsize) {
-        ring_repair(q, side, 1);
-        return;
-    }
+    if (q->maxsize)
+        return ring_repair(q, side, 1);
     if (q->base)
         plait__arena_settle(q->base);
-    while ((next = load64_acquire(&segment_at(q, side->segment)->next)))
+    if (!is_segment(q, side->segment, &q->looked_at[0]))
+        return EBADMSG;
+    while ((next = load64_acquire(&segment_at(q, side->segment)->next))) {
+        if (!is_segment(q, next, &q->looked_at[0]) || left-- == 0)
+            return EBADMSG;
         store64_relaxed(&side->segment, next);
+    }
     if (side->in_hand == side->segment)
         store64_relaxed(&side->in_hand, 0);
     store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), READY));
+    return 0;
 }
 
-void plait__fifo_repair_get(struct plait_queue *q)
+int plait__fifo_repair_get(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->get;
 
-    if (q->body->maxsize) {
-        ring_repair(q, side, 2);
-        return;
-    }
+    if (q->maxsize)
+        return ring_repair(q, side, 2);
+    if (!is_segment(q, side->segment, &q->looked_at[1]))
+        return EBADMSG;
     if (side->in_hand && side->in_hand != side->segment)
         plait__memory_free(q->base, &side->in_hand);
     store64_relaxed(&side->in_hand, 0);
     store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), TAKEN));
+    return 0;
 }
 
 int plait__fifo_make(struct plait_queue *q)
@@ -146,21 +166,23 @@ int plait__fifo_make(struct plait_queue *q)
 
     if (b->maxsize) {
         if (!q->base) {
-            b->cells = (uint64_t)(uintptr_t)calloc(b->maxsize, b->stride);
+            q->cells = b->cells = (uint64_t)(uintptr_t)calloc(b->maxsize, b->stride);
             return b->cells ? 0 : ENOMEM;
         }
         err = plait__arena_alloc_raw(q->base, bytes, &b->cells);
+        q->cells = b->cells;
         if (err == 0)
             memset(place(q, b->cells), 0, bytes);
         return err;
     }
-    b->cells = SEGMENT_BYTES / b->stride > SEGMENT_CELLS_MIN ? SEGMENT_BYTES / b->stride
+    q->cells = b->cells = SEGMENT_BYTES / b->stride > SEGMENT_CELLS_MIN ? SEGMENT_BYTES / b->stride
                                                              : SEGMENT_CELLS_MIN;
     err = allocate_segment(q, &b->put.segment);
     if (err)
         return err;
     prepare_segment(q, b->put.segment, 0);
     b->get.segment = b->put.segment;
+    q->looked_at[0] = q->looked_at[1] = b->put.segment;
     return 0;
 }
 
@@ -177,7 +199,7 @@ void plait__fifo_unmake(struct plait_queue *q)
     }
     if (b->put.in_hand)
         plait__memory_free(q->base, &b->put.in_hand);
-    while (b->get.segment) {
+    while (b->get.segment && (!q->base || plait__queue_is_block(q, b->get.segment, segment_size(q)))) {
         uint64_t at = b->get.segment;
 
         b->get.segment = segment_at(q, at)->next;
@@ -201,20 +223,26 @@ static size_t ring_copy(struct plait_queue *q, char *items, size_t max)
     uint64_t at = q->body->get.at;
     size_t count = 0;
 
-    for (; count < max && at != q->body->put.at; at = next_place(q, at))
+    for (; count < max && at != q->body->put.at && is_in_ring(q, at); at = next_place(q, at))
         memcpy(items + count++ * q->item_size, ring_cell(q, at)->item, q->item_size);
     return count;
 }
 
 static size_t chain_copy(struct plait_queue *q, char *items, size_t max)
 {
-    uint64_t at = q->body->get.at;
-    struct plait__segment *s = segment_at(q, q->body->get.segment);
+    uint64_t at = q->body->get.at, segment = q->body->get.segment, looked_at = q->looked_at[1];
+    struct plait__segment *s = segment_at(q, segment);
     size_t count = 0;
 
-    for (; count < max && at != q->body->put.at; at++) {
-        if (at - s->first == q->body->cells)
-            s = segment_at(q, load64_acquire(&s->next));
+    for (; count < max && at != q->body->put.at && is_segment(q, segment, &looked_at); at++) {
+        if (at - s->first == q->cells) {
+            segment = load64_acquire(&s->next);
+            if (!is_segment(q, segment, &looked_at))
+                break;
+            s = segment_at(q, segment);
+        }
+        if (at - s->first >= q->cells)
+            break;
         memcpy(items + count++ * q->item_size, cell_in(q, s->cells, at - s->first)->item,
                q->item_size);
     }
@@ -223,21 +251,19 @@ static size_t chain_copy(struct plait_queue *q, char *items, size_t max)
 
 size_t plait__fifo_copy(struct plait_queue *q, void *items, size_t max)
 {
-    return q->body->maxsize ? ring_copy(q, items, max) : chain_copy(q, items, max);
+    return q->maxsize ? ring_copy(q, items, max) : chain_copy(q, items, max);
 }
 
 bool plait__fifo_is_sound(struct plait_queue *q)
 {
     const struct plait__queue_body *b = q->body;
-    uint64_t skew = sizeof(struct plait__block);
 
-    if (b->maxsize)
-        return b->stride <= q->base->limit / b->maxsize && index_of(b->put.at) < b->maxsize &&
-               index_of(b->get.at) < b->maxsize &&
-               plait__arena_block_is_used(q->base, b->cells, b->maxsize * b->stride);
-    return b->cells && b->cells <= q->base->limit / b->stride &&
-           plait__arena_block_is_used(q->base, b->put.segment + skew, segment_size(q)) &&
-           plait__arena_block_is_used(q->base, b->get.segment + skew, segment_size(q));
+    if (q->maxsize)
+        return q->stride <= q->base->limit / q->maxsize && is_in_ring(q, b->put.at) && is_in_ring(q, b->get.at) &&
+               plait__arena_block_is_used(q->base, q->cells, q->maxsize * q->stride);
+    return q->cells && q->cells <= q->base->limit / q->stride &&
+           plait__fifo_look_at(q, b->put.segment, &q->looked_at[0]) &&
+           plait__fifo_look_at(q, b->get.segment, &q->looked_at[1]);
 }
 
 size_t plait__fifo_size(const struct plait_queue *q)
@@ -246,12 +272,12 @@ size_t plait__fifo_size(const struct plait_queue *q)
     uint64_t put = load64_acquire(&q->body->put.at);
     int64_t size;
 
-    if (q->body->maxsize)
-        size = (int64_t)(int32_t)(lap_of(put) - lap_of(get)) * (int64_t)q->body->maxsize +
+    if (q->maxsize)
+        size = (int64_t)(int32_t)(lap_of(put) - lap_of(get)) * (int64_t)q->maxsize +
                index_of(put) - (int64_t)index_of(get);
     else
         size = (int64_t)(put - get);
     if (size < 0)
         return 0;
-    return q->body->maxsize && (uint64_t)size > q->body->maxsize ? q->body->maxsize : (size_t)size;
+    return q->maxsize && (uint64_t)size > q->maxsize ? q->maxsize : (size_t)size;
 }

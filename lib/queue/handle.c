@@ -56,6 +56,8 @@ static struct plait_queue *handle_on(struct plait__queue_body *body, plait_arena
     q->body = body;
     q->item_size = stored_size(body->item_size);
     q->stride = body->stride;
+    q->maxsize = body->maxsize;
+    q->cells = body->cells;
     q->is_pile = body->kind != PLAIT_FIFO;
     q->is_plain = body->kind == PLAIT_FIFO;
     q->is_message = body->item_size == 0;

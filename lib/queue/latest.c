@@ -164,7 +164,8 @@ int plait_latest_read(const plait_latest_t *l, void *value, uint64_t *version_ou
 /* A dead writer has left nothing that would have to be repaired. */
 static int lock_writers(struct plait_latest *l, plait_time_t deadline)
 {
-    int err = plait__inner_acquire(&l->body->lock, deadline);
+    bool sound = plait__inner_is_sound(&l->body->lock, l->arena != NULL);
+    int err = sound ? plait__inner_acquire(&l->body->lock, deadline) : EBADMSG;
 
     return err == EOWNERDEAD ? plait_lock_consistent(&l->body->lock) : err;
 }

@@ -120,7 +120,7 @@ static bool is_lost(struct plait_queue *q, const struct plait__record *r, struct
 {
     const struct plait__slot *slot;
 
-    if (r->slot >= load_acquire(&q->base->slots_high))
+    if (r->slot >= plait__slots_high(q->base))
         return true; /* damaged: nobody's */
     slot = plait__slot_at(q->base, r->slot);
     if (!plait__hold_is_orphan(slot, r->thread))
@@ -223,7 +223,7 @@ bool plait__ledger_look_if_due(struct plait_queue *q)
     if (!q->base || (!l->taken.count && !l->letters.count))
         return false;
     now = plait_now();
-    if (now - l->looked < LOOK_AFTER * PLAIT__MILLISECOND && now >= l->looked)
+    if ((uint64_t)now - (uint64_t)l->looked < LOOK_AFTER * (uint64_t)PLAIT__MILLISECOND) /* else due, or damaged */
         return false;
     l->looked = now;
     return look_for_deaths(q);

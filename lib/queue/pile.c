@@ -71,7 +71,7 @@ int plait__pile_put_front(struct plait_queue *q, const void *item)
 static void drop_last(struct plait_queue *q)
 {
     plait__set_count(q, plait__count_of(q) - 1);
-    if (!q->body->maxsize)
+    if (!q->maxsize)
         plait__row_retreat(q);
 }
 
@@ -79,7 +79,7 @@ static void drop_last(struct plait_queue *q)
 static void drop_first(struct plait_queue *q)
 {
     plait__set_bottom(q, plait__position(q, 1), plait__count_of(q) - 1);
-    if (!q->body->maxsize)
+    if (!q->maxsize)
         plait__row_retreat_front(q);
 }
 
@@ -98,7 +98,7 @@ int plait__pile_get(struct plait_queue *q, void *item, int64_t *priority_out)
         return EAGAIN;
     if (plait__is_ranked(q)) {
         plait__heap_get(q, item, priority_out);
-        if (!q->body->maxsize)
+        if (!q->maxsize)
             plait__row_retreat(q);
     } else if (is_deque(q)) {
         copy_item(item, plait__row_entry(q, 0), q->item_size);
@@ -196,6 +196,7 @@ int plait__pile_make(struct plait_queue *q)
 
     if (err)
         return err;
+    q->cells = q->body->cells;
     memset(plait__pile_of(q), 0, sizeof(struct plait__pile));
     err = plait__row_make(q);
     if (err)
@@ -213,7 +214,7 @@ void plait__pile_unmake(struct plait_queue *q)
 
 bool plait__pile_is_sound(struct plait_queue *q)
 {
-    bool sound = plait__queue_is_block(q, q->body->cells, sizeof(struct plait__pile)) &&
+    bool sound = plait__queue_is_block(q, q->cells, sizeof(struct plait__pile)) &&
                  plait__row_is_founded(q) &&
                  plait__side_lock(q, &q->body->put, PLAIT_FOREVER) == 0;
 

@@ -28,6 +28,9 @@
 #include "wait/point.h"
 #include "wait/spin.h"
 
+/* Discarding makes room at once, or a getter has done so; what is full and empty is damaged. */
+enum { DISCARDS_MAX = 100 };
+
 static void drop(struct plait_queue *q)
 {
     uint64_t *dropped = &q->body->put.dropped;
@@ -86,12 +89,12 @@ __attribute__((noinline)) int plait__queue_overflow(struct plait_queue *q, struc
         drop(q);
         return 0;
     case PLAIT_OVERFLOW_DROP_OLDEST:
-        while (err == EAGAIN) {
+        for (unsigned tries = 0; err == EAGAIN && tries < DISCARDS_MAX; tries++) {
             err = discard_first(q, o->far);
             if (err == 0)
                 err = put_after_discard(q, o);
         }
-        return err;
+        return err == EAGAIN ? EBADMSG : err;
     default:
         return EAGAIN;
     }
@@ -135,7 +138,7 @@ try_get(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t de
     else
         err = plait__take_step(q, o->items, o->priority_out, o->ticket_out);
     plait__side_unlock(q, side);
-    if (err == 0 && q->body->maxsize)
+    if (err == 0 && q->maxsize)
         plait__queue_signal(q, PLAIT__PUTS, 1);
     return err == EAGAIN && closed ? EPIPE : err;
 }
@@ -396,12 +399,12 @@ bool plait_queue_is_empty(const plait_queue_t *q)
 
 bool plait_queue_is_full(const plait_queue_t *q)
 {
-    return q->body->maxsize && plait_queue_qsize(q) && plait__queue_count(q) >= q->body->maxsize;
+    return q->maxsize && plait_queue_qsize(q) && plait__queue_count(q) >= q->maxsize;
 }
 
 size_t plait_queue_maxsize(const plait_queue_t *q)
 {
-    return q->body->maxsize;
+    return q->maxsize;
 }
 
 size_t plait_queue_item_size(const plait_queue_t *q)

@@ -85,6 +85,8 @@ int plait__records_reach(struct plait_queue *q)
     err = l->segments[segment] ? 0 : plait__memory_alloc(q->base, size, &l->segments[segment]);
     if (err)
         return err;
+    if (q->base && !plait__queue_is_block(q, l->segments[segment], size)) /* it was not looked at before it was wanted */
+        return EBADMSG;
     memset(plait__memory_at(q, l->segments[segment]), 0, size);
     compiler_barrier();
     l->segments_ready = segment + 1;

@@ -85,6 +85,15 @@ static uint64_t *segment_of(struct plait_queue *q, uint64_t position)
     return &d->segments[position >> plait__pile_of(q)->shift & (d->room - 1)];
 }
 
+/* What the row had not reached when the queue was opened may hold anything: is it a segment? */
+static int look_at(struct plait_queue *q, uint64_t place)
+{
+    if (!plait__queue_is_block(q, place, q->stride << plait__pile_of(q)->shift))
+        return EBADMSG;
+    q->looked_at[0] = place;
+    return 0;
+}
+
 /* Unbounded: memory for the entry at `position`, in a row that then has so many from `first` on. */
 static int reach(struct plait_queue *q, uint64_t position, uint64_t first, uint64_t count)
 {
@@ -94,6 +103,8 @@ static int reach(struct plait_queue *q, uint64_t position, uint64_t first, uint6
         err = enlarge_directory(q);
     if (__builtin_expect(err == 0 && !*segment_of(q, position), 0))
         err = plait__memory_alloc(q->base, q->stride << plait__pile_of(q)->shift, segment_of(q, position));
+    if (err == 0 && q->base && __builtin_expect(*segment_of(q, position) != q->looked_at[0], 0))
+        err = look_at(q, *segment_of(q, position));
     return err;
 }
 
@@ -101,8 +112,8 @@ int plait__row_reach(struct plait_queue *q)
 {
     uint64_t count = plait__count_of(q), all = count + plait__row_lead(q);
 
-    if (q->body->maxsize)
-        return count < q->body->maxsize ? 0 : EAGAIN;
+    if (q->maxsize)
+        return count < q->maxsize ? 0 : EAGAIN;
     if (plait__has_bottom(q) && count == COUNT_MAX)
         return q->base ? ENOSPC : ENOMEM;
     return reach(q, plait__position(q, all), plait__position(q, 0), all + 1);
@@ -112,8 +123,8 @@ int plait__row_reach_front(struct plait_queue *q)
 {
     uint64_t count = plait__count_of(q), position = plait__position(q, UINT64_MAX);
 
-    if (q->body->maxsize)
-        return count < q->body->maxsize ? 0 : EAGAIN;
+    if (q->maxsize)
+        return count < q->maxsize ? 0 : EAGAIN;
     if (count == COUNT_MAX)
         return q->base ? ENOSPC : ENOMEM;
     return reach(q, position, position, count + 1);
@@ -175,8 +186,8 @@ int plait__row_make(struct plait_queue *q)
 {
     struct plait__pile *pile = plait__pile_of(q);
 
-    if (q->body->maxsize)
-        return plait__memory_alloc(q->base, (q->body->maxsize + plait__row_lead(q)) * q->stride,
+    if (q->maxsize)
+        return plait__memory_alloc(q->base, (q->maxsize + plait__row_lead(q)) * q->stride,
                                      &pile->flat);
     pile->shift = shift_for(q->stride);
     return make_directory(q, DIRECTORY_ROOM, &pile->directory);
@@ -187,7 +198,7 @@ void plait__row_unmake(struct plait_queue *q)
     struct plait__pile *pile = plait__pile_of(q);
     struct plait__directory *d;
 
-    if (q->body->maxsize) {
+    if (q->maxsize) {
         plait__memory_free(q->base, &pile->flat);
         return;
     }
@@ -200,7 +211,7 @@ void plait__row_unmake(struct plait_queue *q)
 
 bool plait__row_is_founded(struct plait_queue *q)
 {
-    uint64_t maxsize = q->body->maxsize;
+    uint64_t maxsize = q->maxsize;
 
     if (!maxsize)
         return plait__pile_of(q)->shift == shift_for(q->stride);
@@ -212,12 +223,13 @@ bool plait__row_is_founded(struct plait_queue *q)
 bool plait__row_is_reached(struct plait_queue *q, uint64_t count)
 {
     struct plait__pile *pile = plait__pile_of(q);
-    uint64_t first = plait__position(q, 0), used = count ? segments_of(q, first, count + plait__row_lead(q)) : 0;
+    uint64_t first = plait__position(q, 0), used;
     struct plait__directory *d;
 
-    if (q->body->maxsize)
-        return count <= q->body->maxsize &&
-               plait__bottom_in(q, q->body->put.at) < q->body->maxsize;
+    if (q->maxsize)
+        return count <= q->maxsize &&
+               plait__bottom_in(q, q->body->put.at) < q->maxsize;
+    used = count ? segments_of(q, first, count + plait__row_lead(q)) : 0;
     if (count > q->base->limit / q->stride ||
         !plait__queue_is_block(q, pile->directory, directory_size(0)))
         return false;

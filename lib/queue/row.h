@@ -34,7 +34,7 @@ static inline bool plait__is_ranked(const struct plait_queue *q)
 
 static inline struct plait__pile *plait__pile_of(const struct plait_queue *q)
 {
-    return plait__memory_at(q, q->body->cells);
+    return plait__memory_at(q, q->cells);
 }
 
 static inline struct plait__directory *plait__directory(const struct plait_queue *q)
@@ -45,11 +45,11 @@ static inline struct plait__directory *plait__directory(const struct plait_queue
 static inline struct plait__row plait__row(const struct plait_queue *q)
 {
     const struct plait__pile *pile = plait__pile_of(q);
-    uint32_t shift = q->body->maxsize ? 63 : pile->shift;
+    uint32_t shift = q->maxsize ? 63 : pile->shift;
 
     return (struct plait__row){
         .origin = (uintptr_t)q->base + (uintptr_t)q->skew,
-        .places = q->body->maxsize ? &pile->flat : plait__directory(q)->segments,
+        .places = q->maxsize ? &pile->flat : plait__directory(q)->segments,
         .mask = ((uint64_t)1 << shift) - 1,
         .shift = shift,
         .stride = q->stride,
@@ -71,7 +71,7 @@ static inline uint64_t plait__row_lead(const struct plait_queue *q)
 /* The count and the bottom, as `at` of the put side has them: see pile.c. */
 static inline bool plait__has_bottom(const struct plait_queue *q)
 {
-    return q->body->maxsize || q->body->kind == PLAIT_DEQUE;
+    return q->maxsize || q->body->kind == PLAIT_DEQUE;
 }
 
 static inline uint64_t plait__count_in(const struct plait_queue *q, uint64_t at)
@@ -89,11 +89,11 @@ static inline uint64_t plait__position(const struct plait_queue *q, uint64_t num
 {
     uint64_t position = plait__bottom_in(q, q->body->put.at) + number;
 
-    if (!q->body->maxsize)
+    if (!q->maxsize)
         return plait__has_bottom(q) ? (uint32_t)position : position;
     if (position == UINT64_MAX)
-        return q->body->maxsize - 1;
-    return position < q->body->maxsize ? position : position - q->body->maxsize;
+        return q->maxsize - 1;
+    return position < q->maxsize ? position : position - q->maxsize;
 }
 
 static inline uint64_t plait__count_of(const struct plait_queue *q)
@@ -124,7 +124,7 @@ static inline void *plait__row_entry(const struct plait_queue *q, uint64_t numbe
     struct plait__row row = plait__row(q);
     uint64_t position = plait__position(q, number);
 
-    if (!q->body->maxsize && q->body->kind == PLAIT_DEQUE)
+    if (!q->maxsize && q->body->kind == PLAIT_DEQUE)
         position &= (plait__directory(q)->room << row.shift) - 1;
     return plait__row_at(&row, position);
 }

@@ -11,12 +11,16 @@
 
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
-static int lock_contended(plait_lock_t *lock, plait_time_t deadline)
+static int lock_contended(plait_lock_t *lock, bool shared, plait_time_t deadline)
 {
-    plait_cancel_t *token = plait_cancel_bind(NULL);
     plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
-    int err = plait__lock_acquire(lock, deadline > grace ? deadline : grace);
+    plait_cancel_t *token;
+    int err;
 
+    if (!plait__inner_is_sound(lock, shared))
+        return EBADMSG;
+    token = plait_cancel_bind(NULL);
+    err = plait__lock_acquire(lock, deadline > grace ? deadline : grace);
     plait_cancel_bind(token);
     return err;
 }
@@ -34,18 +38,14 @@ int plait__side_lock_private(struct plait__queue_side *side, plait_time_t deadli
             return 0;
         }
     }
-    return lock_contended(&side->lock, deadline);
+    return lock_contended(&side->lock, false, deadline);
 }
 
 static int repair_items(struct plait_queue *q, struct plait__queue_side *side)
 {
     if (q->is_pile)
         return plait__pile_repair(q);
-    if (side == &q->body->put)
-        plait__fifo_repair_put(q);
-    else
-        plait__fifo_repair_get(q);
-    return 0;
+    return side == &q->body->put ? plait__fifo_repair_put(q) : plait__fifo_repair_get(q);
 }
 
 static int repair(struct plait_queue *q, struct plait__queue_side *side)
@@ -69,7 +69,7 @@ int plait__side_lock_shared(struct plait_queue *q, struct plait__queue_side *sid
     if (err == EAGAIN)
         err = plait__member(q->base, &slot);
     if (err == ETIMEDOUT || err == ECANCELED || err == 0)
-        err = lock_contended(&side->lock, deadline);
+        err = lock_contended(&side->lock, true, deadline);
     if (err == EOWNERDEAD) {
         err = repair(q, side);
         if (err == 0)

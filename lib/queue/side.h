@@ -53,7 +53,7 @@ static inline size_t plait__queue_possible(const struct plait_queue *q, enum pla
 
     if (end == PLAIT__GETS)
         return count + plait__returned(q);
-    return q->body->maxsize ? q->body->maxsize - count : 1;
+    return q->maxsize ? q->maxsize - count : 1;
 }
 
 /* The rest of plait__side_lock: somebody holds the lock, or died with it, or the caller does not take part in the arena yet. */

@@ -50,12 +50,18 @@ static inline uint32_t lap_of(uint64_t at)
 
 static inline uint64_t next_place(const struct plait_queue *q, uint64_t at)
 {
-    return index_of(at) + 1 == q->body->maxsize ? (uint64_t)(lap_of(at) + 1) << 32 : at + 1;
+    return index_of(at) + 1 == q->maxsize ? (uint64_t)(lap_of(at) + 1) << 32 : at + 1;
 }
 
 static inline struct plait__cell *ring_cell(const struct plait_queue *q, uint64_t at)
 {
-    return cell_in(q, place(q, q->body->cells), index_of(at));
+    return cell_in(q, place(q, q->cells), index_of(at));
+}
+
+/* Does the place name a cell? Else it was damaged. */
+static inline bool is_in_ring(const struct plait_queue *q, uint64_t at)
+{
+    return __builtin_expect(index_of(at) < q->maxsize, 1);
 }
 
 static inline int ring_put(struct plait_queue *q, const void *item)
@@ -64,6 +70,8 @@ static inline int ring_put(struct plait_queue *q, const void *item)
     uint64_t at = side->at;
     struct plait__cell *cell = ring_cell(q, at);
 
+    if (!is_in_ring(q, at))
+        return EBADMSG;
     if (load_acquire(&cell->state) != 2 * lap_of(at)) /* E1 */
         return EAGAIN;
     copy_item(cell->item, item, q->item_size);
@@ -79,6 +87,8 @@ static inline struct plait__cell *ring_first(const struct plait_queue *q)
     uint64_t at = q->body->get.at;
     struct plait__cell *cell = ring_cell(q, at);
 
+    if (!is_in_ring(q, at))
+        return NULL;
     return load_acquire(&cell->state) == 2 * lap_of(at) + 1 ? cell : NULL; /* E1 */
 }
 
@@ -104,6 +114,15 @@ static inline int ring_get(struct plait_queue *q, void *item)
     return 0;
 }
 
+/* The rest of is_segment, for a place that was not looked at before: is there a block of a segment's size? */
+bool plait__fifo_look_at(struct plait_queue *q, uint64_t at, uint64_t *looked_at);
+
+/* Does the place, which that side's lock guards, name a segment? Else it was damaged. */
+static inline bool is_segment(struct plait_queue *q, uint64_t at, uint64_t *looked_at)
+{
+    return __builtin_expect(at == *looked_at, 1) || plait__fifo_look_at(q, at, looked_at);
+}
+
 /* The putter's segment is full: make the next one. ENOMEM, ENOSPC. */
 int plait__fifo_lengthen(struct plait_queue *q);
 
@@ -116,8 +135,10 @@ static inline int chain_put(struct plait_queue *q, const void *item)
     struct plait__segment *s = segment_at(q, side->segment);
     struct plait__cell *cell;
 
-    if (side->at - s->first == q->body->cells) {
-        int err = plait__fifo_lengthen(q);
+    if (!is_segment(q, side->segment, &q->looked_at[0]))
+        return EBADMSG;
+    if (__builtin_expect(side->at - s->first >= q->cells, 0)) {
+        int err = side->at - s->first == q->cells ? plait__fifo_lengthen(q) : EBADMSG;
 
         if (err)
             return err;
@@ -138,10 +159,14 @@ static inline struct plait__cell *chain_first(struct plait_queue *q)
     struct plait__segment *s = segment_at(q, side->segment);
     struct plait__cell *cell;
 
-    if (side->at - s->first == q->body->cells) {
-        if (plait__fifo_shorten(q) != 0)
+    if (!is_segment(q, side->segment, &q->looked_at[1]))
+        return NULL;
+    if (__builtin_expect(side->at - s->first >= q->cells, 0)) {
+        if (side->at - s->first > q->cells || plait__fifo_shorten(q) != 0)
             return NULL;
         s = segment_at(q, side->segment);
+        if (side->at - s->first >= q->cells) /* damaged */
+            return NULL;
     }
     cell = cell_in(q, s->cells, side->at - s->first);
     return load_acquire(&cell->state) == READY ? cell : NULL; /* E1 */
@@ -163,7 +188,7 @@ static inline int chain_get(struct plait_queue *q, void *item)
 
 static inline int plait__fifo_peek_step(struct plait_queue *q, void *item)
 {
-    struct plait__cell *cell = q->body->maxsize ? ring_first(q) : chain_first(q);
+    struct plait__cell *cell = q->maxsize ? ring_first(q) : chain_first(q);
 
     if (!cell)
         return EAGAIN;
@@ -174,12 +199,12 @@ static inline int plait__fifo_peek_step(struct plait_queue *q, void *item)
 /* 0, or EAGAIN: full, empty; ENOMEM, ENOSPC. With the side's lock held. */
 static inline int plait__fifo_put_step(struct plait_queue *q, const void *item)
 {
-    return q->body->maxsize ? ring_put(q, item) : chain_put(q, item);
+    return q->maxsize ? ring_put(q, item) : chain_put(q, item);
 }
 
 static inline int plait__fifo_get_step(struct plait_queue *q, void *item)
 {
-    return q->body->maxsize ? ring_get(q, item) : chain_get(q, item);
+    return q->maxsize ? ring_get(q, item) : chain_get(q, item);
 }
 
 /* Of whatever kind. */

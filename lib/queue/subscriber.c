@@ -103,7 +103,7 @@ static bool is_lost(const struct plait_broadcast *b, const struct plait__broadca
 {
     const struct plait__slot *slot;
 
-    if (r->slot >= load_acquire(&b->base->slots_high))
+    if (r->slot >= plait__slots_high(b->base))
         return true; /* damaged: nobody's */
     slot = plait__slot_at(b->base, r->slot);
     if (!plait__hold_is_orphan(slot, r->thread))

@@ -164,9 +164,12 @@ static void break_dead(plait_barrier_t *barrier, uint64_t state)
 static bool look_for_the_dead(plait_barrier_t *barrier)
 {
     uint64_t state = load64_acquire(&barrier->state);
-    struct plait__holds_walk walk = plait__holds_of(header_of(barrier), name_of(barrier));
+    struct plait__holds_walk walk;
     struct plait__hold *hold;
 
+    if (!plait__arena_is_ours(header_of(barrier))) /* damaged */
+        return false;
+    walk = plait__holds_of(header_of(barrier), name_of(barrier));
     while ((hold = plait__holds_next(&walk))) {
         bool is_known = load64_relaxed(&hold->number) == party_number(barrier, state);
 
@@ -222,6 +225,8 @@ static bool is_worth_a_spin(const plait_barrier_t *barrier, uint64_t mine)
 {
     uint32_t vain = load_relaxed(&barrier->vain_spins); /* relaxed: a hint */
 
+    if (vain > VAIN_MAX) /* damaged */
+        vain = VAIN_MAX;
     return barrier->parties - arrived(mine) < plait__cpus() && barrier->parties < 2 * plait__cpus() &&
            (mine / ROUND) % (STREAK << vain) < STREAK;
 }
@@ -231,7 +236,7 @@ static void spin(plait_barrier_t *barrier, uint64_t mine, plait_time_t deadline)
     bool paid = plait__spin_until_changed(PLAIT__SPIN_CHANGE, round_word(barrier), upper(mine), deadline);
     uint32_t vain = load_relaxed(&barrier->vain_spins);
 
-    if (paid && vain > 0)
+    if (paid && vain > 0 && vain <= VAIN_MAX)
         store_relaxed(&barrier->vain_spins, vain - 1);
     else if (!paid && vain < VAIN_MAX)
         store_relaxed(&barrier->vain_spins, vain + 1);
@@ -439,7 +444,7 @@ int plait_barrier_fini(plait_barrier_t *barrier)
         look_for_the_dead(barrier);
     if (plait_barrier_waiting(barrier))
         return EBUSY;
-    if (shared(barrier))
+    if (shared(barrier) && plait__arena_is_ours(header_of(barrier)))
         plait__holds_end(header_of(barrier), name_of(barrier));
     plait__races_forget(barrier, sizeof *barrier);
     return 0;

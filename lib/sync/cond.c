@@ -104,6 +104,12 @@ static void unguard(plait_cond_t *cond)
     plait__inner_release(&cond->guard);
 }
 
+/* Addresses in it are followed only if nothing says that it is a shared one, which damage has made look like another. */
+static bool is_private(const plait_cond_t *cond)
+{
+    return ((cond->mode | cond->guard.mode) & PLAIT_SHARED) == 0 && cond->guard.arena_offset == 0;
+}
+
 int plait_cond_init(plait_cond_t *cond, unsigned flags)
 {
     int err = flags & ~(unsigned)PLAIT_SHARED ? EINVAL : plait_lock_init(&cond->guard, flags);
@@ -256,6 +262,8 @@ static int wait_at(plait_cond_t *cond, plait_lock_t *lock, plait_time_t deadline
     if (err)
         return err;
     held.place = place;
+    if (!(cond->mode & PLAIT_SHARED) && !is_private(cond))
+        return EBADMSG;
     return cond->mode & PLAIT_SHARED ? plait__cond_shared_wait(cond, &held, deadline)
                                      : wait_private(cond, &held, deadline);
 }
@@ -281,7 +289,9 @@ int plait_cond_wait_for(plait_cond_t *cond, plait_lock_t *lock, bool (*predicate
 
 int plait_cond_notify(plait_cond_t *cond, unsigned count)
 {
-    return cond->mode & PLAIT_SHARED ? plait__cond_shared_notify(cond, count) : notify_private(cond, count);
+    if (cond->mode & PLAIT_SHARED)
+        return plait__cond_shared_notify(cond, count);
+    return is_private(cond) ? notify_private(cond, count) : EBADMSG;
 }
 
 int plait_cond_notify_all(plait_cond_t *cond)

@@ -67,6 +67,29 @@ static struct plait__hold *waiter_at(plait_cond_t *cond, uint64_t offset)
     return plait__at(header_of(cond), offset);
 }
 
+/* Is there a waiter of ours? What stands in the memory is not followed before this. */
+static bool is_waiter(plait_cond_t *cond, uint64_t offset)
+{
+    struct plait__arena_header *h = header_of(cond);
+    const struct plait__hold *w = waiter_at(cond, offset);
+
+    return offset % 8 == 0 && offset >= plait__slots_offset() && offset < load64_relaxed(&h->top) - sizeof *w &&
+           plait__hold_strip(load64_relaxed(&w->name)) == name_of(cond) && w->count < h->participants;
+}
+
+/* Is the chain one, from head to tail, no longer than there can be holds? */
+static bool is_chain(plait_cond_t *cond)
+{
+    uint64_t left = load64_relaxed(&header_of(cond)->top) / sizeof(struct plait__hold), last = 0;
+
+    for (uint64_t at = cond->head; at; at = waiter_at(cond, at)->next) {
+        if (!is_waiter(cond, at) || left-- == 0)
+            return false;
+        last = at;
+    }
+    return cond->tail == last;
+}
+
 static bool is_orphan(plait_cond_t *cond, const struct plait__hold *w)
 {
     return plait__hold_is_orphan(plait__slot_at(header_of(cond), w->count), load64_relaxed(&w->name));
@@ -126,6 +149,8 @@ static void repair(plait_cond_t *cond)
             plait__hold_drop(w);
             continue;
         }
+        w->count = walk.slot_number - 1; /* as it is, unless damaged */
+        w->next = 0;
         chain(cond, w);
         if (is_notified(w))
             count_notified(cond, cond->notified + 1);
@@ -137,14 +162,28 @@ static void repair(plait_cond_t *cond)
 /* The guard is held for a few instructions: its wait is no business of the caller's cancel token. */
 static int guard(plait_cond_t *cond)
 {
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
+    plait_cancel_t *token;
+    int err;
 
+    if (!plait__inner_is_sound(&cond->guard, true))
+        return EBADMSG; /* a guard that lies in no arena of ours cannot be acquired */
+    token = plait_cancel_bind(NULL);
+    err = plait__inner_acquire(&cond->guard, PLAIT_FOREVER);
     plait_cancel_bind(token);
     if (err != EOWNERDEAD)
         return err;
     repair(cond);
     return plait_lock_consistent(&cond->guard);
+}
+
+/* The same, to go through the chain: one that was damaged is made anew. */
+static int guard_chain(plait_cond_t *cond)
+{
+    int err = guard(cond);
+
+    if (err == 0 && !is_chain(cond))
+        repair(cond);
+    return err;
 }
 
 static void unguard(plait_cond_t *cond)
@@ -158,9 +197,14 @@ static void wake(struct plait__hold *w)
     plait_wake(&w->state, 1, PLAIT_SHARED);
 }
 
+/* The lock to which a waiter may be moved; NULL: none. */
 static plait_lock_t *lock_of(plait_cond_t *cond, const struct plait__hold *w)
 {
-    return plait__at(header_of(cond), w->other);
+    plait_lock_t *lock = plait__at(header_of(cond), w->other);
+
+    if (w->other % 8 || w->other > load64_relaxed(&header_of(cond)->top) - sizeof *lock || lock->arena_offset != w->other)
+        return NULL;
+    return w->other ? lock : NULL;
 }
 
 static void move(plait_cond_t *cond, struct plait__hold *w)
@@ -184,11 +228,11 @@ static void mark(plait_cond_t *cond, unsigned count)
 {
     struct plait__hold *w = next_waiting(cond, cond->head), *moved = NULL;
     bool several = count > 1 && w && next_waiting(cond, w->next);
-    bool held = w && w->other && plait__robust_is_locked(lock_of(cond, w));
+    bool held = w && lock_of(cond, w) && plait__robust_is_locked(lock_of(cond, w));
 
     for (; w && count; count--) {
         count_notified(cond, cond->notified + 1);
-        if ((several || held) && w->other) {
+        if ((several || held) && lock_of(cond, w)) {
             move(cond, w);
             moved = w;
         } else {
@@ -230,11 +274,14 @@ static void bury(plait_cond_t *cond)
 /* Leave the chain; the caller holds the guard. */
 static void leave(plait_cond_t *cond, struct plait__hold *self)
 {
-    uint64_t before = 0;
+    uint64_t before = 0, at;
 
-    for (uint64_t at = cond->head; at && waiter_at(cond, at) != self; at = waiter_at(cond, at)->next)
+    for (at = cond->head; at && waiter_at(cond, at) != self; at = waiter_at(cond, at)->next)
         before = at;
-    unchain(cond, before, self);
+    if (at)
+        unchain(cond, before, self);
+    else
+        plait__hold_drop(self); /* its name was damaged */
 }
 
 /* Spin, then sleep, until notified. After each slice of time: if others were notified, see whether they live. */
@@ -250,7 +297,7 @@ static int sleep_until_notified(plait_cond_t *cond, struct plait__hold *self, pl
             return 0;
         if (err)
             return err;
-        if (load_relaxed(&cond->notified) && guard(cond) == 0) {
+        if (load_relaxed(&cond->notified) && guard_chain(cond) == 0) {
             bury(cond);
             unguard(cond);
         }
@@ -279,7 +326,7 @@ static void cancelled(void *arg)
     struct waiting *w = arg;
     bool moved = load_relaxed(&w->self->state) == MOVED;
 
-    if (guard(w->cond) == 0) {
+    if (guard_chain(w->cond) == 0) {
         moved = load_relaxed(&w->self->state) == MOVED;
         if (is_notified(w->self))
             mark(w->cond, 1);
@@ -311,6 +358,8 @@ static int arrive(plait_cond_t *cond, const plait_lock_t *lock, struct plait__ho
         err = guard(cond);
     if (err)
         return err;
+    if (cond->tail ? !is_waiter(cond, cond->tail) || waiter_at(cond, cond->tail)->number >= cond->arrivals : cond->head != 0)
+        repair(cond);
     contents.number = cond->arrivals;
     contents.count = (uint32_t)(slot - plait__slot_at(h, 0));
     err = plait__hold_take(h, slot, name_of(cond), &contents, self_out);
@@ -334,7 +383,7 @@ int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, 
 
     plait__held_give(held);
     err = sleep_cancellably(&(struct waiting){ cond, self, held }, deadline);
-    if (err && guard(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
+    if (err && guard_chain(cond) == 0) { /* time up or cancelled: unless notified meanwhile, leave at once */
         has_left = !is_notified(self);
         if (has_left)
             leave(cond, self);
@@ -343,7 +392,7 @@ int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, 
         unguard(cond);
     }
     lock_err = plait__held_take(held, !has_left && load_relaxed(&self->state) == MOVED);
-    if (!has_left && guard(cond) == 0) {
+    if (!has_left && guard_chain(cond) == 0) {
         leave(cond, self);
         unguard(cond);
     }
@@ -356,7 +405,7 @@ int plait__cond_shared_notify(plait_cond_t *cond, unsigned count)
 
     if (count == 0)
         return 0;
-    err = guard(cond);
+    err = guard_chain(cond);
     if (err)
         return err;
     bury(cond);
@@ -372,7 +421,7 @@ void plait__cond_shared_init(plait_cond_t *cond)
 
 int plait__cond_shared_fini(plait_cond_t *cond)
 {
-    int err = guard(cond);
+    int err = guard_chain(cond);
     bool waited_for;
 
     if (err)

@@ -400,7 +400,8 @@ bool plait_debug_is_on(void)
 
 static struct plait__object_key key_of(void *object, uint64_t arena_offset)
 {
-    if (arena_offset == 0)
+    /* Private, or damaged. */
+    if (arena_offset == 0 || !plait__arena_is_ours(plait__arena_header_of(object, arena_offset)))
         return (struct plait__object_key){ 0, (uintptr_t)object };
     return (struct plait__object_key){ plait__arena_header_of(object, arena_offset)->id, arena_offset };
 }

@@ -62,7 +62,7 @@ uint32_t plait_hooks = PLAIT__HOOKS_FIRST;
 
 static bool is_held(uint32_t v)
 {
-    return v >= HELD && v <= OWED;
+    return v != FREE && v != HANDED; /* what is none of them, by damage, too: then waits end by their deadlines */
 }
 
 int plait_lock_init(plait_lock_t *lock, unsigned flags)
@@ -202,6 +202,8 @@ static __attribute__((noinline)) int acquire_private(plait_lock_t *lock, plait_t
 
     if (take(lock, &v, FREE, HELD))
         return 0;
+    if (plait__lock_is_contradictory(lock))
+        return EBADMSG;
     if (deadline > PLAIT_NOW)
         return spin_for_it(lock, deadline) ? 0 : sleep_for_it(lock, deadline, false);
     if (take(lock, &v, HANDED, OWED)) /* who starves will take that back */

@@ -59,6 +59,12 @@ static uintptr_t holder_of(uintptr_t v)
     return v & ~(uintptr_t)MARKS;
 }
 
+/* Nobody can take it. What is none of its states, by damage, is as if held: waits end by their deadlines. */
+static bool is_taken(uintptr_t v)
+{
+    return v != FREE && v != HANDED;
+}
+
 static bool is_by(uintptr_t v, void *caller)
 {
     return holder_of(v) == (uintptr_t)caller;
@@ -210,7 +216,7 @@ static int sleep_for_it(plait_rlock_t *rlock, uintptr_t self, plait_time_t deadl
             return 0;
         if (v == HANDED && !slept) {
             abandoned = is_abandoned(rlock, deadline, &err);
-        } else if (holder_of(v) && mark(rlock, &v, starving, err != 0)) {
+        } else if (is_taken(v) && mark(rlock, &v, starving, err != 0)) {
             if (err)
                 return err;
             err = plait_wait(plait__rlock_word(rlock), (uint32_t)v, 0, deadline);
@@ -248,6 +254,8 @@ static int acquire_private(plait_rlock_t *rlock, plait_time_t deadline)
         return 0;
     if (is_by(v, self))
         return go_deeper(rlock);
+    if (plait__lock_is_contradictory(&rlock->lock))
+        return EBADMSG;
     if (deadline > PLAIT_NOW)
         return spin_for_it(rlock, self, deadline) ? 0 : sleep_for_it(rlock, (uintptr_t)self, deadline, false);
     if (take(rlock, &v, HANDED, (uintptr_t)self | OWED)) /* who starves will take that back */
@@ -378,7 +386,7 @@ static bool enlist_private(struct plait__waiting *waiting, struct plait_wait_wor
     do {
         if (v == HANDED && !waiting->enlisted)
             plait_wait(plait__rlock_word(rlock), HANDED, 0, plait_now() + PLAIT__LOCK_MOMENT);
-        if (!holder_of(v))
+        if (!is_taken(v))
             return false;
     } while (!mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, false));
     *word_out = (struct plait_wait_word){ plait__rlock_word(rlock), (uint32_t)v, 0 };
@@ -390,7 +398,7 @@ static void delist_private(struct plait__waiting *waiting)
     plait_rlock_t *rlock = waiting->entry->object;
     uintptr_t v = look(rlock);
 
-    while (holder_of(v))
+    while (is_taken(v))
         if (mark(rlock, &v, waiting->kept == PLAIT__LOCK_STARVES, true))
             return;
     if (v == HANDED && !change(rlock, &v, FREE)) /* perhaps for the caller */

@@ -243,7 +243,7 @@ static int write_private(plait_rwlock_t *rw, plait_time_t deadline)
 {
     struct plait__reader_row *row;
     uint64_t s;
-    int err = plait__reader_prepare();
+    int err = plait__lock_is_contradictory(&rw->writer) ? EBADMSG : plait__reader_prepare();
 
     if (err)
         return err;
@@ -328,7 +328,7 @@ static __attribute__((noinline)) int read_anyhow(plait_rwlock_t *rw, plait_time_
     struct plait__reader_hold *hold;
     int err;
 
-    err = plait__reader_prepare();
+    err = plait__lock_is_contradictory(&rw->writer) ? EBADMSG : plait__reader_prepare();
     if (err)
         return err;
     hold = plait__reader_find(rw, plait__caller(), &row);

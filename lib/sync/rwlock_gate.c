@@ -149,6 +149,7 @@ int plait__gate_enter(plait_rwlock_t *rw, const struct plait__gate_pass *pass, p
 {
     unsigned shared = rw->writer.mode & PLAIT_SHARED;
     plait_time_t slice = 0;
+    unsigned doubts = 0;
     bool spun = false;
     uint64_t s;
     int err = 0;
@@ -170,6 +171,8 @@ int plait__gate_enter(plait_rwlock_t *rw, const struct plait__gate_pass *pass, p
         if (deadline > PLAIT_NOW && !plait__gate_say_asleep(rw, &s))
             continue;
         err = plait__wait_sliced(plait__gate_low(rw), (uint32_t)s, shared, deadline, &slice);
+        if (shared && err == 0 && load64_relaxed(&rw->state) == s)
+            plait__robust_doubt(&rw->writer, &doubts);
     }
     return 0;
 }

@@ -177,7 +177,7 @@ bool plait__rwlock_shared_is_being_opened(const plait_rwlock_t *rw)
     uint64_t number = plait__hold_strip(leaver);
 
     if (!(load64_seqcst(&rw->state) & CLOSED) || number == 0 ||
-        number > load_acquire(&plait__rwlock_header(rw)->slots_high)) /* E2 */
+        number > plait__slots_high(plait__rwlock_header(rw))) /* E2 */
         return false;
     return !plait__hold_is_orphan(plait__slot_at(plait__rwlock_header(rw), (uint32_t)number - 1), leaver);
 }
@@ -200,6 +200,8 @@ int plait__rwlock_look_after_writer(plait_rwlock_t *rw)
     plait_cancel_t *token;
     int err;
 
+    if (!plait__arena_is_ours(plait__rwlock_header(rw))) /* damaged */
+        return EBADMSG;
     if (plait__robust_is_mine(&rw->writer))
         return loadptr_relaxed(&rw->owner) ? EDEADLK : 0; /* no owner: the caller waits to write, among other things */
     if (!(rw->writer.mode & PLAIT__LOCK_NO_LIST) && plait_lock_is_locked(&rw->writer))
@@ -261,7 +263,7 @@ int plait__rwlock_shared_await_readers(plait_rwlock_t *rw, uint64_t state, struc
     uint32_t high;
 
     barrier_after_rmw(); /* E1 */
-    high = load_acquire(&plait__rwlock_header(rw)->slots_high);
+    high = plait__slots_high(plait__rwlock_header(rw));
     for (uint64_t left = groups; left; left &= left - 1) {
         for (uint32_t n = (uint32_t)__builtin_ctzll(left); n < high; n += GROUPS) {
             bool seen = false;
@@ -412,11 +414,14 @@ int plait__rwlock_shared_consistent(plait_rwlock_t *rw)
 
 unsigned plait__rwlock_shared_readers(const plait_rwlock_t *rw)
 {
-    struct plait__holds_walk walk = plait__holds_of(plait__rwlock_header(rw), name_of(rw));
     uint64_t state = load64_relaxed(&rw->state);
+    struct plait__holds_walk walk;
     struct plait__hold *hold;
     unsigned count = 0;
 
+    if (!plait__arena_is_ours(plait__rwlock_header(rw))) /* damaged */
+        return 0;
+    walk = plait__holds_of(plait__rwlock_header(rw), name_of(rw));
     while ((hold = plait__holds_next(&walk)))
         count += load_relaxed(&hold->state) != plait__gate_waiting(state) && !plait__holds_is_orphan(&walk);
     return count;

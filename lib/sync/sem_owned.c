@@ -40,6 +40,7 @@
 #include "arena/member.h"
 #include "arena/start_time.h"
 #include "base/clock.h"
+#include "sync/lock.h"
 #include "wait/robust.h"
 #include "wait/waitable.h"
 #include "wait/waiting.h"
@@ -80,7 +81,7 @@ static uint32_t value_of(const plait_sem_t *sem)
 
 static void set_value(plait_sem_t *sem, uint32_t value)
 {
-    store_relaxed(&sem->word, (load_relaxed(&sem->word) & ~VALUE) | value);
+    store_relaxed(&sem->word, (load_relaxed(&sem->word) & ~VALUE) | (value & VALUE));
 }
 
 /* Relaxed: with the guard held nobody else writes it. */
@@ -122,13 +123,27 @@ static void settle(plait_sem_t *sem)
         wake(sem, value_of(sem) - before);
 }
 
+/* Is the rest of it where it says? */
+static bool is_whole(plait_sem_t *sem)
+{
+    return plait__arena_is_ours(header_of(sem)) &&
+           plait__arena_block_is_used(header_of(sem), sem->owned + sizeof(struct plait__block), sizeof(struct owned));
+}
+
 /* The guard is held for a short time: its wait is no business of the caller's deadline and cancel token. */
 static int guard(plait_sem_t *sem)
 {
-    plait_lock_t *lock = &owned_of(sem)->guard;
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-    int err = plait_lock_acquire(lock, PLAIT_FOREVER);
+    plait_cancel_t *token;
+    plait_lock_t *lock;
+    int err;
 
+    if (!is_whole(sem))
+        return EBADMSG;
+    lock = &owned_of(sem)->guard;
+    if (!plait__inner_is_sound(lock, true))
+        return EBADMSG;
+    token = plait_cancel_bind(NULL);
+    err = plait_lock_acquire(lock, PLAIT_FOREVER);
     plait_cancel_bind(token);
     if (err != EOWNERDEAD)
         return err;
@@ -175,7 +190,9 @@ static void pass_on(plait_sem_t *sem, uint32_t count)
 
 static bool is_time_to_settle(plait_sem_t *sem)
 {
-    return plait_now() >= owned_of(sem)->settled + SETTLE_PAUSE * PLAIT__MILLISECOND;
+    uint64_t since = (uint64_t)plait_now() - (uint64_t)owned_of(sem)->settled;
+
+    return since >= SETTLE_PAUSE * (uint64_t)PLAIT__MILLISECOND; /* or in the future, by damage */
 }
 
 int plait__sem_owned_acquire(plait_sem_t *sem, unsigned count, plait_time_t deadline)

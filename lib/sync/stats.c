@@ -149,8 +149,13 @@ static int find_shared(plait_arena_t *arena, const void *object, struct plait__f
 
     name_of(arena, object, name, sizeof name);
     err = plait_arena_lookup(arena, name, &found);
+    if (err)
+        return err;
     *figures_out = found;
-    return err;
+    if (!plait__arena_block_is_used(arena->base, plait__offset_in(arena->base, found), sizeof **figures_out) ||
+        (*figures_out)->object != plait__offset_in(arena->base, object))
+        return EBADMSG;
+    return 0;
 }
 
 static int make_shared(plait_arena_t *arena, const void *object, const char *label, struct plait__figures **figures_out)
@@ -348,7 +353,8 @@ int plait_stats_next(plait_arena_t *arena, size_t *cursor, struct plait_stats_en
     if (err)
         return err;
     const struct plait__figures *figures = found;
-    if (figures->object >= arena->limit)
+    if (!plait__arena_block_is_used(arena->base, plait__offset_in(arena->base, found), sizeof *figures) ||
+        figures->object >= arena->limit)
         return EBADMSG;
     tell(figures, plait__at(arena->base, figures->object), entry_out);
     return 0;

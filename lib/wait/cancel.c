@@ -51,9 +51,17 @@ enum { DEPTH_SHIFT = 24 }; /* in mode, above every flag: the number of ancestors
 
 _Static_assert(sizeof(plait_cancel_t) == 32, "part of the ABI");
 
+/* What stands beside the distance to a parent: one that was damaged is not followed. */
+static uint64_t check_of(int64_t parent)
+{
+    return ~((uint64_t)parent * 0x9e3779b97f4a7c15u);
+}
+
 static const plait_cancel_t *parent_of(const plait_cancel_t *token)
 {
-    return token->parent ? (const plait_cancel_t *)(const void *)((const char *)token + token->parent) : NULL;
+    if (!token->parent || token->check != check_of(token->parent))
+        return NULL;
+    return (const plait_cancel_t *)((uintptr_t)token + (uintptr_t)token->parent);
 }
 
 static unsigned depth_of(const plait_cancel_t *token)
@@ -85,6 +93,7 @@ int plait_cancel_init_child(plait_cancel_t *token, plait_cancel_t *parent, unsig
             return EOVERFLOW;
         fresh.mode |= depth_of(parent) << DEPTH_SHIFT;
         fresh.parent = (int64_t)((uintptr_t)parent - (uintptr_t)token);
+        fresh.check = check_of(fresh.parent);
     }
     *token = fresh;
     return 0;

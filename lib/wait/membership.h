@@ -21,5 +21,10 @@ int plait__shared_place(const void *object, unsigned flags, unsigned more_flags,
  */
 bool plait__owner_is_dead(const plait_lock_t *lock, uint32_t tid);
 
+/*
+ * Is it impossible that a thread of this number holds the lock? It takes no part in the arena, as all holders do, so the word was
+ * damaged. True also for the instant in which a thread goes from one slot to another: ask twice.
+ */
+bool plait__owner_is_nobody(const plait_lock_t *lock, uint32_t tid);
 
 #endif

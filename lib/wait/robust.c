@@ -99,6 +99,35 @@ static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
 }
 
 /*
+ * Of a lock whose word has the caller's TID: is it in its list? In damaged memory it may not be, and then what it says of its neighbours
+ * must not be followed. What was acquired last comes first.
+ */
+static inline bool is_in_list(const struct plait__robust_head *head, const plait_lock_t *lock)
+{
+    return __builtin_expect(((uintptr_t)head->first & ~(uintptr_t)1) == (uintptr_t)&lock->next, 1) ||
+           plait__robust_holds_within(lock, sizeof *lock);
+}
+
+/* Is the lock in the caller's list, or on its way in or out? */
+static bool is_listed(void *saved, plait_lock_t *lock)
+{
+    return saved == plait__robust_entry(lock) || plait__robust_holds_within(lock, sizeof *lock);
+}
+
+/*
+ * The word has said for a slice of time that it is held: can it be true? A word that was damaged names a thread that takes no part;
+ * it is marked as that of a dead owner, so that no wait without a deadline is one for ever. At the second look: a
+ * thread that has closed the arena, and opened it again, may be in neither slot at the first.
+ */
+static void doubt(plait_lock_t *lock, uint32_t *word, uint32_t v, unsigned *doubts)
+{
+    if (load_relaxed(word) != v || !(lock->mode & PLAIT_SHARED) || !plait__owner_is_nobody(lock, v & FUTEX_TID_MASK))
+        *doubts = 0;
+    else if (++*doubts == 2)
+        cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+}
+
+/*
  * Sleep, with the lock announced. But where other fibers of this thread run meanwhile: their announcements do not
  * nest in ours.
  */
@@ -151,11 +180,15 @@ static int contend(struct plait__robust_self *s, void **saved, plait_lock_t *loc
     uint32_t tid = s->tid;
     plait_time_t slice = 0;
     struct plait__spin spin;
+    unsigned doubts = 0;
     bool spun = false;
     int err = 0;
 
-    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock))
-        return EDEADLK;
+    if ((load_relaxed(word) & FUTEX_TID_MASK) == tid && is_deadlock(lock)) {
+        if (is_listed(*saved, lock))
+            return EDEADLK;
+        store_relaxed(word, FUTEX_WAITERS | FUTEX_OWNER_DIED); /* damage: nobody else would ever change it */
+    }
     spin = plait__spin_begin(PLAIT__SPIN_RIVALS, deadline);
     for (;;) {
         uint32_t v = load_relaxed(word);
@@ -191,6 +224,8 @@ static int contend(struct plait__robust_self *s, void **saved, plait_lock_t *loc
         if (starves_at == PLAIT_FOREVER)
             starves_at = plait_now() + PATIENCE;
         err = sleep_announced(s, saved, lock, deadline > PLAIT_NOW ? v | FUTEX_WAITERS : v, deadline, &slice);
+        if (err == 0)
+            doubt(lock, word, v | FUTEX_WAITERS, &doubts);
         if (!*starving && plait_now() > starves_at) {
             *starving = true;
             store_relaxed(owed_of(lock), 1);
@@ -356,6 +391,8 @@ int plait__robust_release(plait_lock_t *lock)
     word = plait__robust_word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
         return EPERM;
+    if (__builtin_expect(lock->prev != (void *)&head->first, 0)) /* not the last that was acquired, or damaged */
+        return release_anyhow(lock);
     saved = head->pending;
     head->pending = &lock->next;
     s->held--;
@@ -367,6 +404,18 @@ int plait__robust_release(plait_lock_t *lock)
     compiler_barrier();
     head->pending = saved;
     return 0;
+}
+
+void plait__robust_doubt(plait_lock_t *lock, unsigned *doubts)
+{
+    struct plait__robust_self *s = plait__robust_me();
+    uint32_t *word = plait__robust_word_of(lock, s);
+    uint32_t v = load_relaxed(word);
+
+    if ((v & FUTEX_TID_MASK) == s->tid && !is_in_list(s->head, lock)) /* the caller waits, and has it not */
+        cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
+    else if (v & FUTEX_TID_MASK)
+        doubt(lock, word, v, doubts);
 }
 
 const uint32_t *plait__robust_word(const plait_lock_t *lock)
@@ -405,7 +454,8 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
 {
     const struct plait__robust_self *s = plait__robust_me();
 
-    return (load_relaxed(plait__robust_word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock);
+    return (load_relaxed(plait__robust_word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock) &&
+           is_in_list(s->head, lock);
 }
 
 /* What is kept: when the caller starves, or that it does. */

@@ -31,6 +31,12 @@ enum {
     PLAIT__FAULT_FIBER_SHIFT = 2            /* above: which fiber of the owner's thread holds it; 0: free, or no fiber */
 };
 
+/* One whose mode says that it is private: does something else say that it was shared? It is damaged, then, and nobody will release it. */
+static inline bool plait__lock_is_contradictory(const plait_lock_t *lock)
+{
+    return __atomic_load_n(&lock->state, __ATOMIC_RELAXED) == PLAIT__LOCK_IS_SHARED || lock->arena_offset != 0;
+}
+
 /* Does the calling thread have a robust list that the kernel knows of? */
 bool plait__robust_list_works(void);
 
@@ -88,6 +94,12 @@ void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting);
 const uint32_t *plait__robust_word(const plait_lock_t *lock);
 void plait__robust_adopt(plait_lock_t *lock);
 int plait__robust_acquire_moved(plait_lock_t *lock);
+
+/*
+ * A slice of a wait is over in which the lock stayed held: if its word cannot be true, it is marked as a dead owner's. *doubts is 0 at the
+ * first slice.
+ */
+void plait__robust_doubt(plait_lock_t *lock, unsigned *doubts);
 
 /*
  * The same lock as a life word: taken once, held until its thread ends, and never waited for.

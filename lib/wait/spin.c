@@ -178,6 +178,8 @@ void plait__spin_paid(struct plait__spin *spin)
     uint64_t took = (uint64_t)(spin->total - spin->left) * RATE_UNIT / pause_rate();
     uint64_t wanted = 2 * took + manner->budget_min;
 
+    if (spin->total == 0) /* a call that does not wait: nothing is learnt, least of all a budget below the least */
+        return;
     if (wanted > *budget)
         *budget += (uint32_t)(wanted - *budget + 7) / 8;
     if (*budget > manner->budget_max)

@@ -264,7 +264,7 @@ static int die_in_put(void *happened)
     side->hand = plait__offset_in(queue->base, hand.hold);
     hand.hold->state = PLAIT__HAND_GIVING;
     if (happened)
-        plait__put_step(queue, &place, priority_of(loose));
+        plait__put_step(queue, (uint64_t[2]){ place }, priority_of(loose)); /* to gcc, an item may have 16 bytes */
     raise(SIGKILL);
     return 2;
 }
@@ -281,7 +281,7 @@ static int die_in_get(void *happened)
     side->hand = plait__offset_in(queue->base, hand.hold);
     hand.hold->state = PLAIT__HAND_TAKING;
     if (happened)
-        plait__get_step(queue, &(uint64_t){ 0 }, NULL);
+        plait__get_step(queue, (uint64_t[2]){ 0 }, NULL);
     raise(SIGKILL);
     return 2;
 }
