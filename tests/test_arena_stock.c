@@ -146,11 +146,11 @@ static void stocks_of_others_are_drained_before_memory_is_at_an_end(void **state
     void *memory;
 
     assert_int_equal(in_thread(put_some_by), 0);
-    assert_true(plait__stocks_bytes(arena->base) > 0);
+    assert_true(plait__stocks_figures(arena->base).bytes > 0);
     for (size_t size = LIMIT; size; size = size * 3 / 4)
         while (plait_arena_alloc(arena, size, &memory) == 0)
             bytes += size;
-    assert_int_equal(plait__stocks_bytes(arena->base), 0);
+    assert_int_equal(plait__stocks_figures(arena->base).bytes, 0);
     assert_in_range(used(), LIMIT * 98u / 100, LIMIT);
 }
 
@@ -164,9 +164,9 @@ static void stocks_are_an_eighth_of_the_arena_at_most(void **state)
             assert_int_equal(plait_arena_alloc(arena, size, &blocks[count++]), 0);
     while (count) {
         assert_int_equal(plait_arena_dealloc(arena, blocks[--count]), 0);
-        assert_in_range(plait__stocks_bytes(arena->base), 0, LIMIT / 8 / 16);
+        assert_in_range(plait__stocks_figures(arena->base).bytes, 0, LIMIT / 8 / 16);
     }
-    assert_true(plait__stocks_bytes(arena->base) > 0);
+    assert_true(plait__stocks_figures(arena->base).bytes > 0);
     assert_int_equal(used(), 0);
 }
 
@@ -178,7 +178,7 @@ static void stock_is_not_for_small_arenas(void **state)
 
     assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1 << 20, .participants = 512 }), 0);
     err = put_by(SOME, 50);
-    bytes = plait__stocks_bytes(arena->base);
+    bytes = plait__stocks_figures(arena->base).bytes;
     assert_int_equal(plait_arena_free(arena), 0);
     arena = whole;
     assert_int_equal(err, 0);

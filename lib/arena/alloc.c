@@ -314,6 +314,20 @@ static int take(struct plait__arena_header *h, unsigned class, uint64_t *offset_
     return err ? err : take_as_it_is(h, class, offset_out);
 }
 
+/* Is there room in the quota, if need be by way of the stocks? */
+static int meet_quota(struct plait__arena_header *h, uint64_t size)
+{
+    int err;
+
+    if (h->quota == 0 || h->out + size <= h->quota)
+        return 0;
+    err = plait__stocks_settle(h);
+    if (err)
+        return err;
+    plait__stocks_drain(h);
+    return h->out + size <= h->quota ? 0 : ENOSPC;
+}
+
 int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_t *offset_out)
 {
     unsigned class;
@@ -331,7 +345,9 @@ int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_
     h->pending_place = 0;
     h->pending_free = 0;
     compiler_barrier();
-    err = take(h, class, offset_out);
+    err = meet_quota(h, plait__class_size(class));
+    if (err == 0)
+        err = take(h, class, offset_out);
     if (err == 0) {
         h->out += plait__class_size(class);
         *offset_out += sizeof(struct plait__block);
@@ -364,6 +380,7 @@ static int alloc_locked(struct plait__arena_header *h, size_t size, uint64_t *pl
     err = plait__arena_alloc_begin(h, size, offset_out);
     if (err == 0) {
         plait__arena_alloc_commit(h, place);
+        h->allocs++;
         plait__stock_restock(h, plait__class_for(size + sizeof(struct plait__block)));
     }
     plait__arena_unlock(h);
@@ -453,8 +470,10 @@ static int free_locked(struct plait__arena_header *h, uint64_t offset, uint64_t 
         return err;
     if (!place || *place) /* settled, maybe */
         err = free_anyhow(h, place ? *place : offset, place);
-    if (err == 0 && plait__block_look_sound(h, offset, &look))
+    if (err == 0 && plait__block_look_sound(h, offset, &look)) {
+        h->deallocs++;
         plait__stock_reduce(h, look.class);
+    }
     plait__arena_unlock(h);
     return err;
 }
@@ -499,23 +518,4 @@ int plait_arena_dealloc(plait_arena_t *arena, void *memory)
     if (at <= start || at - start >= arena->limit)
         return EINVAL;
     return plait__arena_dealloc_offset(arena->base, at - start);
-}
-
-int plait_arena_usage(plait_arena_t *arena, size_t *used_out, size_t *reserved_out, size_t *limit_out)
-{
-    uint64_t stocked;
-    int err = plait__arena_lock(arena->base);
-
-    if (err)
-        return err;
-    err = plait__stocks_settle(arena->base);
-    stocked = plait__stocks_bytes(arena->base);
-    if (used_out)
-        *used_out = arena->base->out > stocked ? arena->base->out - stocked : 0;
-    if (reserved_out)
-        *reserved_out = arena->base->reserved;
-    if (limit_out)
-        *limit_out = arena->limit;
-    plait__arena_unlock(arena->base);
-    return err;
 }

@@ -56,6 +56,10 @@ struct plait__arena_header {
     uint64_t top;      /* where the heap ends; everything below is blocks */
     uint64_t out;      /* bytes in blocks that are in use or in a stock: a cache */
     uint64_t names;    /* offset of the first name record, 0: none */
+    uint64_t quota;    /* the most that `out` may become; 0: no less than the limit */
+    uint64_t allocs;   /* how many with the lock; the rest is counted in the stocks */
+    uint64_t deallocs;
+    uint64_t hints;    /* atomic: enum plait_arena_hint: taken, and above from bit 32 on, asked for */
 
     /* An allocation or release under way: what repair needs to finish or undo it (alloc.c). */
     uint64_t pending_block; /* 0: none */
@@ -99,7 +103,9 @@ struct plait__stock {
     uint32_t number;  /* const: of the slot */
     uint64_t pending; /* block on its way out or in, with GIVES of stock.c; 0: none */
     uint64_t place;   /* offset of the variable that names it, or is to; 0: none */
-    uint64_t bytes;   /* atomic, read by others: in the lists: a cache */
+    uint64_t bytes;    /* atomic, read by others, as the next two: in the lists: a cache */
+    uint64_t allocs;   /* how many it has served, of all its owners */
+    uint64_t deallocs;
     uint64_t heads[PLAIT__STOCK_CLASSES];
     uint8_t counts[PLAIT__STOCK_CLASSES];  /* a cache */
     uint8_t batches[PLAIT__STOCK_CLASSES]; /* how many are fetched next time */

@@ -147,9 +147,15 @@ struct plait__stock *plait__stock_of(struct plait__arena_header *h, const struct
 
 /* ---- Lists ---- */
 
-static void count_bytes(struct plait__stock *s, uint64_t bytes)
+/* Figures, which others read. */
+static inline void count(uint64_t *figure, uint64_t more)
 {
-    store64_relaxed(&s->bytes, load64_relaxed(&s->bytes) + bytes); /* relaxed: a figure */
+    store64_relaxed(figure, load64_relaxed(figure) + more);
+}
+
+static inline void count_bytes(struct plait__stock *s, uint64_t bytes)
+{
+    count(&s->bytes, bytes);
 }
 
 /* Is that one of its free blocks, of that class? */
@@ -226,6 +232,7 @@ static inline int take(struct plait__arena_header *h, struct plait__stock *s, un
     set_pending(s, 0);
     s->counts[class]--;
     count_bytes(s, -plait__class_size(class));
+    count(&s->allocs, 1);
     *offset_out = offset;
     return 0;
 }
@@ -265,6 +272,7 @@ static inline int give(struct plait__arena_header *h, struct plait__stock *s, ui
         set_head(s, class, offset);
         s->counts[class]++;
         count_bytes(s, plait__class_size(class));
+        count(&s->deallocs, 1);
     }
     set_pending(s, 0);
     return ours ? 0 : EAGAIN;
@@ -321,7 +329,7 @@ static bool fetch(struct plait__arena_header *h, struct plait__stock *s, unsigne
     uint64_t word = plait__block_word(offset, class, PLAIT__BLOCK_STOCKED, s->number);
     struct plait__block look;
 
-    if (!is_plenty(h, class))
+    if (!is_plenty(h, class) || (h->quota && h->out + size > h->quota))
         return false;
     if (!offset) {
         word = plait__block_word(h->top, class, PLAIT__BLOCK_STOCKED, s->number);
@@ -414,18 +422,21 @@ void plait__stocks_drain(struct plait__arena_header *h)
     }
 }
 
-uint64_t plait__stocks_bytes(struct plait__arena_header *h)
+struct plait__stocks_figures plait__stocks_figures(struct plait__arena_header *h)
 {
+    struct plait__stocks_figures sum = { 0 };
     uint32_t high = load_acquire(&h->slots_high);
-    uint64_t bytes = 0;
 
     for (uint32_t i = 0; i < high; i++) {
         const struct plait__stock *s = plait__stock_of(h, plait__slot_at(h, i));
 
-        if (s)
-            bytes += load64_relaxed(&s->bytes);
+        if (s) {
+            sum.bytes += load64_relaxed(&s->bytes);
+            sum.allocs += load64_relaxed(&s->allocs);
+            sum.deallocs += load64_relaxed(&s->deallocs);
+        }
     }
-    return bytes;
+    return sum;
 }
 
 /* ---- After deaths ---- */

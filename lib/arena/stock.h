@@ -35,8 +35,11 @@ void plait__stocks_repair(struct plait__arena_header *h);
 /* The stock of a slot; NULL: none, or damaged. */
 struct plait__stock *plait__stock_of(struct plait__arena_header *h, const struct plait__slot *slot);
 
-/* Bytes in all stocks. */
-uint64_t plait__stocks_bytes(struct plait__arena_header *h);
+/* Of all stocks: bytes in them, and how often they have served. */
+struct plait__stocks_figures {
+    uint64_t bytes, allocs, deallocs;
+};
+struct plait__stocks_figures plait__stocks_figures(struct plait__arena_header *h);
 
 /* Keep the owner of a stock from it, until it is let go. False: somebody is at it, and stays. */
 bool plait__stock_tap(struct plait__stock *s);
