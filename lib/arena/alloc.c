@@ -52,7 +52,7 @@ static void push_free(struct plait__arena_header *h, uint64_t offset)
 {
     unsigned class = plait__block_look(h, offset).class;
 
-    block_at(h, offset)->next_free = h->free_lists[class];
+    plait__block_set_next(h, offset, h->free_lists[class]);
     h->free_lists[class] = offset;
 }
 
@@ -174,7 +174,7 @@ static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_
         return err;
     h->pending_block = offset;
     plait__block_set(h, offset, taken_word(offset, class));
-    h->free_lists[class] = block_at(h, offset)->next_free;
+    h->free_lists[class] = plait__block_next(h, offset);
     *offset_out = offset;
     return 0;
 }
@@ -232,7 +232,7 @@ static int cut(struct plait__arena_header *h, unsigned class, uint64_t *offset_o
     if (err)
         return err;
     larger = plait__block_look(h, offset).class;
-    next = block_at(h, offset)->next_free;
+    next = plait__block_next(h, offset);
     rest = offset + plait__class_size(class);
     end = offset + plait__class_size(larger);
     plait__blocks_tile(h, rest, end - rest);

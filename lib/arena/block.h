@@ -71,6 +71,20 @@ static inline void plait__block_write(struct plait__arena_header *h, uint64_t of
     plait__block_set(h, offset, plait__block_word(offset, class, state, 0));
 }
 
+/*
+ * The block behind it in its list. Relaxed, and atomic at all, only because tools do not see an order that is made by
+ * other processes in between.
+ */
+static inline uint64_t plait__block_next(const struct plait__arena_header *h, uint64_t offset)
+{
+    return load64_relaxed(&plait__block_at(h, offset)->next_free);
+}
+
+static inline void plait__block_set_next(struct plait__arena_header *h, uint64_t offset, uint64_t next)
+{
+    store64_relaxed(&plait__block_at(h, offset)->next_free, next);
+}
+
 /* Another state for a block that is sound. */
 static inline void plait__block_turn(struct plait__arena_header *h, uint64_t offset, enum plait__block_state state)
 {

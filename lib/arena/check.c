@@ -29,11 +29,6 @@ static int fault(const struct report *r, const char *format, ...)
     return EBADMSG;
 }
 
-static const struct plait__block *block_at(const struct plait__arena_header *h, uint64_t offset)
-{
-    return plait__at(h, offset);
-}
-
 /* What a walk over the blocks has found. */
 struct tally {
     uint64_t free;
@@ -71,7 +66,7 @@ static int check_free_lists(const struct plait__arena_header *h, const struct ta
     struct plait__block look;
 
     for (unsigned class = 0; class < PLAIT__ARENA_CLASSES; class++)
-        for (uint64_t offset = h->free_lists[class]; offset; offset = block_at(h, offset)->next_free) {
+        for (uint64_t offset = h->free_lists[class]; offset; offset = plait__block_next(h, offset)) {
             if (!plait__block_look_sound(h, offset, &look) || !plait__block_state_is_free(look.state) || look.class != class)
                 return fault(r, "free list %u: %#llx is no free block of its size", class,
                              (unsigned long long)offset);
@@ -91,7 +86,7 @@ static int check_stock(const struct plait__arena_header *h, const struct plait__
     struct plait__block look;
 
     for (unsigned class = 0; class < PLAIT__STOCK_CLASSES; class++)
-        for (uint64_t offset = s->heads[class]; offset; offset = block_at(h, offset)->next_free) {
+        for (uint64_t offset = s->heads[class]; offset; offset = plait__block_next(h, offset)) {
             if (!plait__block_look_sound(h, offset, &look) || look.state != PLAIT__BLOCK_STOCKED || look.class != class ||
                 look.owner != s->number)
                 return fault(r, "stock of participant %u, list %u: %#llx is no free block of its", s->number, class,

@@ -191,7 +191,7 @@ static void part(struct plait__arena_header *h, struct plait__stock *s, unsigned
         return;
     }
     plait__block_write(h, offset, class, PLAIT__BLOCK_FREE);
-    set_head(s, class, plait__block_at(h, offset)->next_free);
+    set_head(s, class, plait__block_next(h, offset));
     plait__arena_free_push(h, offset);
     s->counts[class]--;
     count_bytes(s, -plait__class_size(class));
@@ -223,7 +223,7 @@ static inline int take(struct plait__arena_header *h, struct plait__stock *s, un
         return EBADMSG;
     s->place = place ? plait__offset_in(h, place) : 0;
     set_pending(s, offset);
-    set_head(s, class, plait__block_at(h, offset)->next_free);
+    set_head(s, class, plait__block_next(h, offset));
     if (place) {
         plait__block_set(h, offset, plait__block_word(offset, class, PLAIT__BLOCK_TAKEN, s->number));
         store64_release(place, offset); /* some places are looked at without a lock (E2 of holds.c) */
@@ -268,7 +268,7 @@ static inline int give(struct plait__arena_header *h, struct plait__stock *s, ui
         if (place)
             *place = 0;
         compiler_barrier();
-        b->next_free = s->heads[class];
+        plait__block_set_next(h, offset, s->heads[class]);
         set_head(s, class, offset);
         s->counts[class]++;
         count_bytes(s, plait__class_size(class));
@@ -339,10 +339,10 @@ static bool fetch(struct plait__arena_header *h, struct plait__stock *s, unsigne
         return false;
     } else {
         set_pending(s, offset);
-        h->free_lists[class] = plait__block_at(h, offset)->next_free;
+        h->free_lists[class] = plait__block_next(h, offset);
         compiler_barrier();
     }
-    plait__block_at(h, offset)->next_free = s->heads[class];
+    plait__block_set_next(h, offset, s->heads[class]);
     plait__block_set(h, offset, word);
     set_head(s, class, offset);
     set_pending(s, 0);
@@ -457,7 +457,7 @@ static void settle_pending(struct plait__arena_header *h, struct plait__stock *s
         if (named && (s->pending & GIVES))
             *place = 0;
         if (s->heads[look.class] == offset)
-            set_head(s, look.class, plait__block_at(h, offset)->next_free);
+            set_head(s, look.class, plait__block_next(h, offset));
         plait__block_turn(h, offset, PLAIT__BLOCK_FREE);
     }
 }
@@ -472,9 +472,9 @@ static void settle_lists(struct plait__arena_header *h, struct plait__stock *s)
         unsigned count = 0;
 
         if (offset && plait__block_is_sound(h, offset) && plait__block_is_free(h, offset))
-            set_head(s, class, plait__block_at(h, offset)->next_free);
+            set_head(s, class, plait__block_next(h, offset));
         for (offset = s->heads[class]; offset && count < COUNT_MAX && is_in(h, s, offset, class); count++)
-            offset = plait__block_at(h, offset)->next_free;
+            offset = plait__block_next(h, offset);
         if (offset)
             set_head(s, class, 0);
         s->counts[class] = (uint8_t)(offset ? 0 : count);
