@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include <plait.h>
@@ -325,6 +326,62 @@ static void life_words_are_in_front_of_locks(void **state)
     assert_int_equal(in_thread(take_part_in_many), 0);
 }
 
+/*
+ * Killed in the midst of it, as far as these stores: TAKEN, and not or just named; no more USED, and still or no more named. Every instruction
+ * has its turn in tests/kill/step_arena.c.
+ */
+struct half {
+    enum plait__block_state state;
+    bool gives, named;
+    bool is_in_use; /* afterwards */
+    uint64_t *place;
+};
+
+static int die_half_way(void *half)
+{
+    const struct half *how = half;
+    struct plait__arena_header *h = arena->base;
+    struct plait__slot *slot;
+    struct plait__stock *s;
+    uint64_t taken;
+
+    if (put_by(SOME, 10) || plait__member(h, &slot) || plait__arena_alloc_into(h, SOME, how->place))
+        return 1;
+    s = plait__member_cache.stock;
+    taken = *how->place;
+    s->word = 1 | slot->generation << 2;
+    s->place = plait__offset_in(h, how->place);
+    s->pending = taken | (how->gives ? 1 : 0);
+    plait__block_set(h, taken, plait__block_word(taken, plait__class_for(SOME + 16), how->state, s->number));
+    *how->place = how->named ? taken : 0;
+    return raise(SIGKILL);
+}
+
+static void what_the_dead_had_half_done_is_done_or_undone(void **state)
+{
+    static struct half halves[] = {
+        { PLAIT__BLOCK_TAKEN, .named = false },
+        { PLAIT__BLOCK_TAKEN, .named = true, .is_in_use = true },
+        { PLAIT__BLOCK_STOCKED, .gives = true, .named = true },
+        { PLAIT__BLOCK_STOCKED, .gives = true, .named = false },
+    };
+    uint64_t *place;
+    size_t before;
+
+    assert_int_equal(plait_arena_alloc(arena, sizeof *place, (void **)&place), 0);
+    before = used();
+    for (size_t i = 0; i < sizeof halves / sizeof halves[0]; i++) {
+        halves[i].place = place;
+        assert_int_equal(child_run(die_half_way, &halves[i]), CHILD_SIGNALLED + SIGKILL);
+        assert_int_equal(plait__arena_settle(arena->base), 0);
+        assert_int_equal(*place != 0, halves[i].is_in_use);
+        assert_int_equal(plait_arena_check(arena, NULL, 0), 0);
+        assert_int_equal(used() == before, !halves[i].is_in_use);
+        assert_int_equal(plait__arena_dealloc_from(arena->base, place), 0);
+        assert_int_equal(used(), before);
+    }
+}
+
 /* Workers that are killed at any moment, with blocks in places of their own, and in places that all of them use under a lock. */
 enum { WORKERS = 4, THREADS = 2, OWN = 30, BOXES = 8, KILLS = 60 };
 
@@ -395,6 +452,7 @@ static int work(void *worker)
     struct worker *w = worker, second = { w->number, 1, w->seed + 1 };
     pthread_t thread;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails buries nobody */
     if (pthread_create(&thread, NULL, work_until_killed, &second))
         return 99;
     work_until_killed(w);
@@ -471,6 +529,7 @@ int main(void)
         CASE(place_outside_the_arena_is_refused),
         CASE(class_for_a_size_is_the_smallest_that_holds_it),
         CASE(life_words_are_in_front_of_locks),
+        CASE(what_the_dead_had_half_done_is_done_or_undone),
         CASE(kills_lose_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
