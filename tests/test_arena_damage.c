@@ -11,6 +11,7 @@
 #include <plait.h>
 
 #include "arena/arena.h"
+#include "arena/stock.h"
 #include "support/child.h"
 #include "support/cmocka.h"
 
@@ -267,23 +268,32 @@ static void check_names_the_fault(void **state)
 {
     struct plait__arena_header *h;
     struct plait__name_record *record;
-    void *in_use, *freed[3];
+    struct plait__stock *stock;
+    struct plait__block *last;
+    void *in_use, *freed[3], *put_by[3];
 
     assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = SIZE, .participants = 16 }), 0);
     h = arena->base;
     assert_int_equal(plait_arena_alloc(arena, 700, &in_use), 0);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(plait_arena_alloc(arena, 700, &freed[i]), 0);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(plait_arena_alloc(arena, 20000, &freed[i]), 0);
+        assert_int_equal(plait_arena_alloc(arena, 700, &put_by[i]), 0);
+    }
+    for (int i = 0; i < 3; i++) {
         assert_int_equal(plait_arena_dealloc(arena, freed[i]), 0);
+        assert_int_equal(plait_arena_dealloc(arena, put_by[i]), 0);
+    }
     assert_int_equal(plait_arena_publish(arena, "x", in_use), 0);
     record = plait__at(h, h->names + sizeof(struct plait__block));
+    stock = plait__stock_of(h, plait__slot_at(h, 0));
+    assert_non_null(stock);
+    last = header_of(put_by[2]);
 
     WITH_DAMAGE(h->version, PLAIT__ARENA_VERSION + 1, "damaged header");
     WITH_DAMAGE(h->checksum, 0, "damaged header");
     WITH_DAMAGE(h->top, h->top + 64, "block");
     WITH_DAMAGE(h->top, h->limit + 64, "damaged header");
-    WITH_DAMAGE(h->used, 0, "in use");
+    WITH_DAMAGE(h->out, 0, "in use");
     WITH_DAMAGE(header_of(in_use)->check, 0, "damaged header");
     WITH_DAMAGE(header_of(in_use)->class, 3, "damaged header");
     WITH_DAMAGE(header_of(in_use)->state, 0, "damaged header");
@@ -292,6 +302,15 @@ static void check_names_the_fault(void **state)
     WITH_DAMAGE(header_of(freed[0])->next_free, plait__offset_in(h, header_of(freed[2])), "circle");
     WITH_DAMAGE(header_of(freed[0])->next_free, 4711, "no free block");
     WITH_DAMAGE(header_of(freed[0])->next_free, UINT64_MAX - 15, "no free block");
+    WITH_DAMAGE(last->state, PLAIT__BLOCK_USED, "stock of participant 0");
+    WITH_DAMAGE(last->owner, 1, "stock of participant 0");
+    WITH_DAMAGE(last->next_free, plait__offset_in(h, last), "circle");
+    WITH_DAMAGE(last->next_free, 4711, "no free block of its");
+    WITH_DAMAGE(last->next_free, 0, "bytes, it says");
+    WITH_DAMAGE(stock->bytes, 0, "bytes, it says");
+    WITH_DAMAGE(stock->number, 1, "its stock is none");
+    WITH_DAMAGE(plait__slot_at(h, 0)->row.stock, 4711, "its stock is none");
+    WITH_DAMAGE(header_of(stock)->state, PLAIT__BLOCK_USED, "in use");
     WITH_DAMAGE(h->names, 4711, "name record");
     WITH_DAMAGE(record->next, plait__offset_in(h, header_of(record)), "circle");
     WITH_DAMAGE(record->target, (uint64_t)SIZE, "name record");

@@ -28,6 +28,8 @@ PLAIT_BEGIN_DECLS
  *     ...                                                // in another program
  *     plait_arena_lookup(arena, "office", (void **)&office);
  *
+ * Allocation scales: each thread keeps some small free blocks at hand, and takes the arena's lock only when it has too few or too many.
+ *
  * Each process maps it where there is room: keep offsets or references inside, never pointers. Memory is
  * reserved from the system as it is allocated, so a full /dev/shm is ENOSPC from alloc and never a SIGBUS later.
  *
@@ -51,6 +53,13 @@ enum plait_open {
     PLAIT_OPEN = 2            /* take part in it; ENOENT if there is none */
 };
 
+/* Wishes, of which it is no error if the system does not take them; plait_arena_stats tells. */
+enum plait_arena_hint {
+    PLAIT_HINT_HUGE_PAGES = 1 << 0, /* back it by huge pages (madvise): where shmem_enabled of the system says "advise" or more */
+    PLAIT_HINT_INTERLEAVE = 1 << 1, /* spread its pages over all nodes of memory (mbind) */
+    PLAIT_HINT_LOCAL = 1 << 2       /* take its pages from the node of the thread for which memory is reserved */
+};
+
 /* Options of plait_arena_new; zero is the default of each. */
 struct plait_arena_opts {
     const char *name;      /* 1 to 200 characters without '/'; NULL: anonymous. Copied. */
@@ -61,6 +70,8 @@ struct plait_arena_opts {
     enum plait_open open;
     void *memory;          /* the program's own MAP_SHARED mapping, page aligned: it becomes the arena */
     size_t memory_size;    /* its size in bytes, at least 256 KiB */
+    unsigned hints;        /* bits of enum plait_arena_hint; only its maker's count */
+    size_t quota;          /* see plait_arena_set_quota; only its maker's counts */
 };
 
 /*
@@ -68,7 +79,7 @@ struct plait_arena_opts {
  * another handle on the same mapping. Memory given with .memory is made an arena if it is all zero at
  * its start, or if it was being made one by a process that was killed; else opened as one. Of several that do so at once,
  * one makes it. Returns 0 or
- *   EINVAL   absurd sizes; a bad name; .memory with .name, not aligned or too small
+ *   EINVAL   absurd sizes; a bad name; .memory with .name, not aligned or too small; hints unknown or contrary
  *   EBADMSG  what is there is not an arena, is damaged, cut short, of another version, or made for
  *            another libc, lock mode or pid namespace
  *   EEXIST, ENOENT   see enum plait_open
@@ -93,7 +104,7 @@ PLAIT_API int plait_arena_free(plait_arena_t *arena);
 
 /*
  * Allocate `size` bytes, zeroed and aligned to 16 (64 from 64 bytes up). EINVAL: size is 0. ENOSPC: the limit is
- * reached or the system has no memory left. Other processes find it by reference or name.
+ * or the quota is reached, or the system has no memory left. Other processes find it by reference or name.
  */
 PLAIT_API int plait_arena_alloc(plait_arena_t *arena, size_t size, void **memory_out);
 
@@ -123,6 +134,67 @@ PLAIT_API int plait_arena_unpublish(plait_arena_t *arena, const char *name);
  * sentence about the first fault in text[0..text_size). Takes the allocator's lock meanwhile.
  */
 PLAIT_API int plait_arena_check(plait_arena_t *arena, char *text, size_t text_size);
+
+/*
+ * Figures of an arena: exact while nobody allocates. What is put by are free blocks that participants keep at hand, to allocate without
+ * waiting for each other, an eighth of the limit at most; others get them before memory is at an end.
+ */
+struct plait_arena_stats {
+    size_t used;                /* bytes in allocated blocks, with what these need themselves */
+    size_t put_by;              /* bytes in free blocks at hand of participants */
+    size_t reserved;            /* bytes that the system has set aside; without what large free blocks gave back */
+    size_t limit;               /* bytes it can grow to */
+    size_t quota;               /* as set; 0: none */
+    size_t largest;             /* bytes: so much can be allocated in one piece, and perhaps more */
+    uint64_t allocs;            /* allocations since the arena was made */
+    uint64_t deallocs;
+    uint64_t allocs_locked;     /* those that needed the arena's lock */
+    uint64_t deallocs_locked;
+    unsigned participants;      /* threads that take part now */
+    unsigned participants_most;
+    unsigned hints;             /* bits of enum plait_arena_hint: asked for by its maker */
+    unsigned hints_taken;       /* and of those, what the system has taken, in the maker's process */
+};
+
+/* Fill *stats_out. Takes the allocator's lock; EBADMSG: damaged. */
+PLAIT_API int plait_arena_stats_sized(plait_arena_t *arena, struct plait_arena_stats *stats_out, size_t stats_size);
+
+PLAIT_API int plait_arena_stats(plait_arena_t *arena, struct plait_arena_stats *stats_out);
+PLAIT_INLINE_ALWAYS int plait_arena_stats(plait_arena_t *arena, struct plait_arena_stats *stats_out)
+{
+    return plait_arena_stats_sized(arena, stats_out, sizeof *stats_out);
+}
+
+/*
+ * Let at most `quota` bytes be in use, for all participants together, from now on; 0: as many as the limit allows. What is in use beyond
+ * it stays; who allocates gets ENOSPC until it has become less. Anybody who has the arena open may set it.
+ */
+PLAIT_API int plait_arena_set_quota(plait_arena_t *arena, size_t quota);
+
+/*
+ * A descriptor of the arena's memory, for sending it to an unrelated process (SCM_RIGHTS); the caller closes it. It keeps the memory, not the name
+ * of a named one. EINVAL: the program's own memory has none. EBADF: somebody has closed the library's descriptor. EMFILE, ENFILE.
+ */
+PLAIT_API int plait_arena_fd(plait_arena_t *arena, int *fd_out);
+
+/*
+ * Open the arena that a descriptor leads to, as one got from plait_arena_fd; it stays the caller's, to be closed. Another handle, if the process has
+ * the arena open. EBADF: it is no descriptor. EACCES: not for writing. EBADMSG and the others as plait_arena_new.
+ */
+PLAIT_API int plait_arena_from_fd(plait_arena_t **arena_out, int fd);
+
+/*
+ * Remove from /dev/shm the arenas of dead programs: those of which all users were killed, or ended by _exit. Only arenas of
+ * this library that are whole, that nobody has open, and that the permissions let us remove; never one that is in use or just being opened. `each`
+ * (NULL: nothing) is called with each name, before it is removed; it returns false to keep that one, and must not call the library about it. *count_out (NULL: not wanted): how many were
+ * removed. Unlike the next open of a name, this needs no guess of the names.
+ *
+ *     plait_arena_sweep(NULL, NULL, &count);
+ *
+ * EACCES: /dev/shm cannot be read. ENOMEM, EMFILE, ENFILE.
+ */
+typedef bool plait_arena_sweep_fn(const char *name, void *arg);
+PLAIT_API int plait_arena_sweep(plait_arena_sweep_fn *each, void *arg, size_t *count_out);
 
 /* Bytes in use by allocated blocks, bytes reserved from the system, and the limit; any may be NULL. */
 PLAIT_API int plait_arena_usage(plait_arena_t *arena, size_t *used_out, size_t *reserved_out,

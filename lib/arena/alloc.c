@@ -4,20 +4,25 @@
  *
  * The heap is a row of blocks from heap_offset to `top`, each with 16 bytes of header: its class (and so its size) and its
  * state. That is the truth. A free one waits in the free list of its class. Sizes are multiples of 64, four classes to a
- * doubling: at most a quarter of a large block is lost. Free lists and `used` are caches, made anew from the blocks when
+ * doubling: at most a quarter of a large block is lost. Free lists and `out` are caches, made anew from the blocks when
  * a holder of the lock has died (repair).
  *
  * A block is taken from the list of its class, else from above `top`. Only where neither has any is a larger free block cut;
  * and only where there is none, are free neighbours joined (block.c), unless nothing was freed since the last time. So what is
- * used again and again in the same sizes is found at once, and memory is not at its end while it only lies in the wrong sizes.
+ * used again and again in the same sizes is found at once, and memory is not at its end while it only lies in the wrong sizes, or in stocks.
+ *
+ * In front of all this each participant has a stock of small free blocks (stock.c), which it takes and gives without the lock. In this file is
+ * what happens with the lock held. `out` counts what is in use or in a stock.
  *
  * Killed at any instruction, with the lock held:
  *   - a new block at `top` exists when `top` has moved past it, one store after its header was written;
  *   - a larger one is cut by one store to its header, after those of the rest were written behind it;
- *   - a block being allocated stands in `pending_block` until it is committed. Committed means: its offset stands in
- *     the place that `pending_place` names (a variable of the arena: alloc_into), or, where there is none, that
- *     `pending_block` was cleared. Repair frees a pending block that was not committed. Releases run the other way
- *     round (pending_free): repair finishes them.
+ *   - a block being allocated is TAKEN and stands in `pending_block` until it is committed: its offset stands in the place that
+ *     `pending_place` names (a variable of the arena: alloc_into). Then it becomes USED. Repair frees one that is TAKEN and
+ *     not named, and finishes one that is named. Where there is no place, USED alone commits.
+ *   - a release (pending_free) has begun when the block is no more USED, an exchange, as another may be releasing it into a stock; repair then
+ *     clears the place that still names it.
+ * In any other state the block is not touched: it has come or gone, and may be another's by now.
  * So a death loses no memory but a block that plait_arena_alloc was just handing to a caller who is now dead.
  *
  * E1: the lock orders everything here. E2: `top` is released after `reserved` and the block below it: who looks without
@@ -29,52 +34,67 @@
 #include "arena/arena.h"
 #include "arena/member.h"
 #include "arena/pages.h"
+#include "arena/stock.h"
 #include "base/atomic.h"
 #include "base/races.h"
 
 static struct plait__block *block_at(const struct plait__arena_header *h, uint64_t offset)
 {
-    return plait__at(h, offset);
+    return plait__block_at(h, offset);
 }
 
-static void push_free(struct plait__arena_header *h, uint64_t offset, struct plait__block *b)
+static uint64_t size_at(const struct plait__arena_header *h, uint64_t offset)
 {
-    b->next_free = h->free_lists[b->class];
-    h->free_lists[b->class] = offset;
+    return plait__class_size(plait__block_look(h, offset).class);
 }
 
-/* Free the pending block, or see that it is committed. One whose pages may be gone already stays marked so. */
-static void settle_pending(struct plait__arena_header *h, struct plait__block *b)
+static void push_free(struct plait__arena_header *h, uint64_t offset)
+{
+    unsigned class = plait__block_look(h, offset).class;
+
+    plait__block_set_next(h, offset, h->free_lists[class]);
+    h->free_lists[class] = offset;
+}
+
+void plait__arena_free_push(struct plait__arena_header *h, uint64_t offset)
+{
+    push_free(h, offset);
+    h->out -= size_at(h, offset);
+    h->unjoined = 1;
+}
+
+/* The block that was under way when the lock's holder died: to be seen to only if its state says that it still is. */
+static void settle_pending(struct plait__arena_header *h, uint64_t pending)
 {
     uint64_t *place = h->pending_place ? plait__at(h, h->pending_place) : NULL;
-    bool committed = place && *place == h->pending_block;
+    bool named = place && *place == pending;
+    enum plait__block_state state = plait__block_state(h, pending);
 
-    if (committed && !h->pending_free)
-        return;
-    if (committed)
+    if (h->pending_free && plait__block_state_is_free(state) && named)
         *place = 0;
-    if (b->state == PLAIT__BLOCK_USED)
-        b->state = PLAIT__BLOCK_FREE;
+    else if (!h->pending_free && !named && (state == PLAIT__BLOCK_TAKEN || state == PLAIT__BLOCK_STOCK))
+        plait__block_turn(h, pending, PLAIT__BLOCK_FREE);
+    else if (!h->pending_free && state == PLAIT__BLOCK_TAKEN)
+        plait__block_turn(h, pending, PLAIT__BLOCK_USED);
 }
 
-/* Make free lists and `used` anew from the blocks. */
-static int remake_caches(struct plait__arena_header *h)
+int plait__arena_remake(struct plait__arena_header *h)
 {
-    uint64_t used = 0;
+    uint64_t out = 0;
 
     memset(h->free_lists, 0, sizeof h->free_lists);
-    for (uint64_t offset = plait__heap_offset(h->participants); offset < h->top;
-         offset += plait__class_size(block_at(h, offset)->class)) {
-        struct plait__block *b = block_at(h, offset);
+    for (uint64_t offset = plait__heap_offset(h->participants); offset < h->top; offset += size_at(h, offset)) {
+        struct plait__block look;
 
-        if (!plait__block_is_sound(h, offset))
+        if (!plait__block_look_sound(h, offset, &look))
             return EBADMSG;
-        if (b->state == PLAIT__BLOCK_USED)
-            used += plait__class_size(b->class);
-        else
-            push_free(h, offset, b);
+        if (plait__block_state_is_free(look.state))
+            push_free(h, offset);
+        else if (look.state != PLAIT__BLOCK_STOCK)
+            out += plait__class_size(look.class);
     }
-    h->used = used;
+    h->out = out;
+    h->unjoined = 1;
     return 0;
 }
 
@@ -87,14 +107,15 @@ static int repair(struct plait__arena_header *h)
 
     if (h->top < heap || (h->top - heap) % PLAIT__BLOCK_UNIT || h->top > h->reserved || h->reserved > h->limit)
         return EBADMSG;
-    if (h->pending_place % sizeof(uint64_t) || h->pending_place > h->reserved - sizeof(uint64_t))
+    if (h->pending_place && !plait__place_is_sound(h, h->pending_place) &&
+        h->pending_place != offsetof(struct plait__arena_header, names))
         return EBADMSG;
     if (pending && plait__block_is_sound(h, pending))
-        settle_pending(h, block_at(h, pending));
-    err = remake_caches(h);
+        settle_pending(h, pending);
+    plait__stocks_repair(h);
+    err = plait__arena_remake(h);
     if (err)
         return err;
-    h->unjoined = 1;
     h->pending_block = 0;
     return 0;
 }
@@ -127,34 +148,38 @@ int plait__arena_settle(struct plait__arena_header *h)
 {
     int err = plait__arena_lock(h);
 
-    if (err == 0)
-        plait__arena_unlock(h);
+    if (err)
+        return err;
+    err = plait__stocks_settle(h);
+    plait__arena_unlock(h);
     return err;
+}
+
+/* On its way out by whoever holds the lock. */
+static uint64_t taken_word(uint64_t offset, unsigned class)
+{
+    return plait__block_word(offset, class, PLAIT__BLOCK_TAKEN, PLAIT__BLOCK_NO_OWNER);
 }
 
 static int take_from_list(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
     uint64_t offset = h->free_lists[class];
-    struct plait__block *b;
+    struct plait__block look;
     int err;
 
-    if (!plait__block_is_sound(h, offset))
+    if (!plait__block_look_sound(h, offset, &look) || !plait__block_state_is_free(look.state) || look.class != class)
         return EBADMSG;
-    b = block_at(h, offset);
-    if (b->state == PLAIT__BLOCK_USED || b->class != class)
-        return EBADMSG;
-    err = plait__pages_take_again(h, offset, b);
+    err = plait__pages_take_again(h, offset);
     if (err)
         return err;
     h->pending_block = offset;
-    compiler_barrier();
-    b->state = PLAIT__BLOCK_USED;
-    h->free_lists[class] = b->next_free;
+    plait__block_set(h, offset, taken_word(offset, class));
+    h->free_lists[class] = plait__block_next(h, offset);
     *offset_out = offset;
     return 0;
 }
 
-static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+int plait__arena_extend(struct plait__arena_header *h, unsigned class, uint64_t word, uint64_t *pending, uint64_t *offset_out)
 {
     uint64_t offset = h->top, size = plait__class_size(class);
     int err;
@@ -164,12 +189,18 @@ static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t
     err = plait__arena_reserve(h, offset + size);
     if (err)
         return err;
-    plait__block_write(h, offset, class, PLAIT__BLOCK_USED);
-    h->pending_block = offset;
+    plait__block_set(h, offset, word);
+    *pending = offset;
     compiler_barrier();
     store64_release(&h->top, offset + size); /* E2 */
+    compiler_barrier();
     *offset_out = offset;
     return 0;
+}
+
+static int take_from_top(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+{
+    return plait__arena_extend(h, class, taken_word(h->top, class), &h->pending_block, offset_out);
 }
 
 /* The first free block of more than the class's size, and all its pages; ENOSPC: there is none. */
@@ -177,13 +208,13 @@ static int find_larger(struct plait__arena_header *h, unsigned class, uint64_t *
 {
     while (++class < PLAIT__ARENA_CLASSES) {
         uint64_t offset = h->free_lists[class];
+        struct plait__block look;
 
         if (!offset)
             continue;
-        if (!plait__block_is_sound(h, offset) || block_at(h, offset)->state == PLAIT__BLOCK_USED ||
-            block_at(h, offset)->class != class)
+        if (!plait__block_look_sound(h, offset, &look) || !plait__block_state_is_free(look.state) || look.class != class)
             return EBADMSG;
-        if (plait__pages_take_again(h, offset, block_at(h, offset)) == 0) {
+        if (plait__pages_take_again(h, offset) == 0) {
             *offset_out = offset;
             return 0;
         }
@@ -200,18 +231,18 @@ static int cut(struct plait__arena_header *h, unsigned class, uint64_t *offset_o
 
     if (err)
         return err;
-    larger = block_at(h, offset)->class;
-    next = block_at(h, offset)->next_free;
+    larger = plait__block_look(h, offset).class;
+    next = plait__block_next(h, offset);
     rest = offset + plait__class_size(class);
     end = offset + plait__class_size(larger);
     plait__blocks_tile(h, rest, end - rest);
     h->pending_block = offset;
     compiler_barrier();
-    plait__block_write(h, offset, class, PLAIT__BLOCK_USED);
+    plait__block_set(h, offset, taken_word(offset, class));
     h->free_lists[larger] = next;
-    for (; rest < end; rest += plait__class_size(block_at(h, rest)->class)) {
-        plait__pages_give_back(h, rest, block_at(h, rest));
-        push_free(h, rest, block_at(h, rest));
+    for (; rest < end; rest += size_at(h, rest)) {
+        plait__pages_give_back(h, rest);
+        push_free(h, rest);
     }
     *offset_out = offset;
     return 0;
@@ -222,10 +253,10 @@ static uint64_t run_of_free(const struct plait__arena_header *h, uint64_t offset
 {
     *count_out = 0;
     *has_hole_out = false;
-    while (offset < h->top && plait__block_is_sound(h, offset) && block_at(h, offset)->state != PLAIT__BLOCK_USED) {
-        *has_hole_out |= block_at(h, offset)->state == PLAIT__BLOCK_FREE_HOLE;
+    while (offset < h->top && plait__block_is_sound(h, offset) && plait__block_is_free(h, offset)) {
+        *has_hole_out |= plait__block_state(h, offset) == PLAIT__BLOCK_FREE_HOLE;
         ++*count_out;
-        offset += plait__class_size(block_at(h, offset)->class);
+        offset += size_at(h, offset);
     }
     return offset;
 }
@@ -234,8 +265,8 @@ static uint64_t run_of_free(const struct plait__arena_header *h, uint64_t offset
 static int join(struct plait__arena_header *h)
 {
     uint64_t offset = plait__heap_offset(h->participants);
+    int err;
 
-    h->unjoined = 0;
     while (offset < h->top) {
         unsigned count;
         bool has_hole;
@@ -244,31 +275,57 @@ static int join(struct plait__arena_header *h)
         /* Headers will come to lie in the holes. */
         if (count > 1 && (!has_hole || plait__pages_reserve(h, offset, end - offset) == 0))
             plait__blocks_tile(h, offset, end - offset);
-        for (; offset < end; offset += plait__class_size(block_at(h, offset)->class))
-            if (block_at(h, offset)->state == PLAIT__BLOCK_FREE)
-                plait__pages_give_back(h, offset, block_at(h, offset));
+        for (; offset < end; offset += size_at(h, offset))
+            if (plait__block_state(h, offset) == PLAIT__BLOCK_FREE)
+                plait__pages_give_back(h, offset);
         if (offset < h->top) {
             if (!plait__block_is_sound(h, offset))
                 return EBADMSG;
-            offset += plait__class_size(block_at(h, offset)->class);
+            offset += size_at(h, offset);
         }
     }
-    return remake_caches(h);
+    err = plait__arena_remake(h);
+    h->unjoined = 0;
+    return err;
+}
+
+/* What is there without joining. */
+static int take_as_it_is(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
+{
+    int err = h->free_lists[class] ? take_from_list(h, class, offset_out) : take_from_top(h, class, offset_out);
+
+    return err == ENOSPC ? cut(h, class, offset_out) : err;
 }
 
 static int take(struct plait__arena_header *h, unsigned class, uint64_t *offset_out)
 {
-    int err = h->free_lists[class] ? take_from_list(h, class, offset_out) : take_from_top(h, class, offset_out);
+    int err = take_as_it_is(h, class, offset_out);
 
     if (err != ENOSPC)
         return err;
-    err = cut(h, class, offset_out);
+    err = plait__stocks_settle(h);
+    if (err)
+        return err;
+    plait__stocks_drain(h);
+    err = take_as_it_is(h, class, offset_out);
     if (err != ENOSPC || !h->unjoined)
         return err;
     err = join(h);
+    return err ? err : take_as_it_is(h, class, offset_out);
+}
+
+/* Is there room in the quota, if need be by way of the stocks? */
+static int meet_quota(struct plait__arena_header *h, uint64_t size)
+{
+    int err;
+
+    if (h->quota == 0 || h->out + size <= h->quota)
+        return 0;
+    err = plait__stocks_settle(h);
     if (err)
         return err;
-    return h->free_lists[class] ? take_from_list(h, class, offset_out) : cut(h, class, offset_out);
+    plait__stocks_drain(h);
+    return h->out + size <= h->quota ? 0 : ENOSPC;
 }
 
 int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_t *offset_out)
@@ -288,9 +345,11 @@ int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_
     h->pending_place = 0;
     h->pending_free = 0;
     compiler_barrier();
-    err = take(h, class, offset_out);
+    err = meet_quota(h, plait__class_size(class));
+    if (err == 0)
+        err = take(h, class, offset_out);
     if (err == 0) {
-        h->used += plait__class_size(class);
+        h->out += plait__class_size(class);
         *offset_out += sizeof(struct plait__block);
     }
     return err;
@@ -298,53 +357,75 @@ int plait__arena_alloc_begin(struct plait__arena_header *h, size_t size, uint64_
 
 void plait__arena_alloc_commit(struct plait__arena_header *h, uint64_t *place)
 {
-    if (place) {
-        uint64_t block = h->pending_block;
+    uint64_t block = h->pending_block;
 
+    if (place) {
         h->pending_place = plait__offset_in(h, place);
         compiler_barrier();
         /* Repair compares the place with the block: both are block offsets until the last step. */
         store64_release(place, block); /* some places are looked at without a lock (E2 of holds.c) */
-        compiler_barrier();
     }
+    if (plait__block_state(h, block) == PLAIT__BLOCK_TAKEN)
+        plait__block_turn(h, block, PLAIT__BLOCK_USED);
     h->pending_block = 0;
 }
 
-int plait__arena_alloc_raw(struct plait__arena_header *h, size_t size, uint64_t *offset_out)
+/* With the arena's lock: where the stock does not serve. */
+static int alloc_locked(struct plait__arena_header *h, size_t size, uint64_t *place, uint64_t *offset_out)
 {
     int err = plait__arena_lock(h);
 
     if (err)
         return err;
     err = plait__arena_alloc_begin(h, size, offset_out);
-    if (err == 0)
-        plait__arena_alloc_commit(h, NULL);
+    if (err == 0) {
+        plait__arena_alloc_commit(h, place);
+        h->allocs++;
+        plait__stock_restock(h, plait__class_for(size + sizeof(struct plait__block)));
+    }
     plait__arena_unlock(h);
     return err;
+}
+
+static int alloc(struct plait__arena_header *h, size_t size, uint64_t *place, uint64_t *offset_out)
+{
+    int err;
+
+    if (size - 1 >= h->limit) /* 0, too */
+        return size ? ENOSPC : EINVAL;
+    err = plait__stock_take(h, plait__class_for(size + sizeof(struct plait__block)), place, offset_out);
+    if (err == 0)
+        *offset_out += sizeof(struct plait__block);
+    return __builtin_expect(err == EAGAIN, 0) ? alloc_locked(h, size, place, offset_out) : err;
+}
+
+int plait__arena_alloc_raw(struct plait__arena_header *h, size_t size, uint64_t *offset_out)
+{
+    return alloc(h, size, NULL, offset_out);
+}
+
+/* Is it a variable of the arena's? */
+static bool is_place(const struct plait__arena_header *h, const uint64_t *place)
+{
+    return (uintptr_t)place > (uintptr_t)h && plait__place_is_sound(h, (uintptr_t)place - (uintptr_t)h);
 }
 
 int plait__arena_alloc_into(struct plait__arena_header *h, size_t size, uint64_t *place)
 {
     uint64_t offset;
-    int err = plait__arena_lock(h);
 
-    if (err)
-        return err;
-    err = plait__arena_alloc_begin(h, size, &offset);
-    if (err == 0)
-        plait__arena_alloc_commit(h, place);
-    plait__arena_unlock(h);
-    return err;
+    return is_place(h, place) ? alloc(h, size, place, &offset) : EINVAL;
 }
 
 /* With the lock held: free a block, and with it the place that names it. */
 static int free_block(struct plait__arena_header *h, uint64_t offset, uint64_t *place)
 {
-    struct plait__block *b = block_at(h, offset);
+    struct plait__block look;
+    uint64_t used;
 
-    if (!plait__block_is_sound(h, offset) || b->state != PLAIT__BLOCK_USED)
+    if (!plait__block_look_sound(h, offset, &look) || look.state != PLAIT__BLOCK_USED)
         return EINVAL;
-    plait__races_forget(b + 1, plait__class_size(b->class) - sizeof *b);
+    plait__races_forget(block_at(h, offset) + 1, plait__class_size(look.class) - sizeof look);
     h->pending_block = 0;
     compiler_barrier();
     h->pending_place = place ? plait__offset_in(h, place) : 0;
@@ -352,51 +433,68 @@ static int free_block(struct plait__arena_header *h, uint64_t offset, uint64_t *
     compiler_barrier();
     h->pending_block = offset;
     compiler_barrier();
+    used = look.word;
+    if (!cas64_acqrel(&block_at(h, offset)->word, &used, plait__block_word(offset, look.class, PLAIT__BLOCK_FREE, 0))) {
+        h->pending_block = 0; /* somebody else frees it, into a stock */
+        return EINVAL;
+    }
+    compiler_barrier();
     if (place)
         *place = 0;
-    b->state = PLAIT__BLOCK_FREE;
-    plait__pages_give_back(h, offset, b);
-    push_free(h, offset, b);
-    h->used -= plait__class_size(b->class);
-    h->unjoined = 1;
+    plait__pages_give_back(h, offset);
+    plait__arena_free_push(h, offset);
     compiler_barrier();
     h->pending_block = 0;
     return 0;
 }
 
-int plait__arena_dealloc_from(struct plait__arena_header *h, uint64_t *place)
+/* With the lock held, what the dead have left settled, if that may be why the block is not in use. */
+static int free_anyhow(struct plait__arena_header *h, uint64_t offset, uint64_t *place)
 {
+    int err = free_block(h, offset, place);
+
+    if (err != EINVAL)
+        return err;
+    err = plait__stocks_settle(h);
+    if (err || (place && *place == 0))
+        return err;
+    return free_block(h, offset, place);
+}
+
+static int free_locked(struct plait__arena_header *h, uint64_t offset, uint64_t *place)
+{
+    struct plait__block look;
     int err = plait__arena_lock(h);
 
     if (err)
         return err;
-    if (*place)
-        err = free_block(h, *place, place);
+    if (!place || *place) /* settled, maybe */
+        err = free_anyhow(h, place ? *place : offset, place);
+    if (err == 0 && plait__block_look_sound(h, offset, &look)) {
+        h->deallocs++;
+        plait__stock_reduce(h, look.class);
+    }
     plait__arena_unlock(h);
     return err;
+}
+
+static int dealloc(struct plait__arena_header *h, uint64_t offset, uint64_t *place)
+{
+    int err = plait__stock_give(h, offset, place);
+
+    return __builtin_expect(err == EAGAIN, 0) ? free_locked(h, offset, place) : err;
+}
+
+int plait__arena_dealloc_from(struct plait__arena_header *h, uint64_t *place)
+{
+    if (!is_place(h, place))
+        return EINVAL;
+    return *place ? dealloc(h, *place, place) : 0;
 }
 
 int plait__arena_dealloc_offset(struct plait__arena_header *h, uint64_t offset)
 {
-    int err;
-
-    if (offset < sizeof(struct plait__block))
-        return EINVAL;
-    err = plait__arena_lock(h);
-    if (err)
-        return err;
-    err = free_block(h, offset - sizeof(struct plait__block), NULL);
-    plait__arena_unlock(h);
-    return err;
-}
-
-bool plait__arena_block_is_used(struct plait__arena_header *h, uint64_t offset, size_t size)
-{
-    uint64_t block = offset - sizeof(struct plait__block);
-
-    return offset >= sizeof(struct plait__block) && plait__block_is_sound(h, block) &&
-           block_at(h, block)->state == PLAIT__BLOCK_USED &&
-           plait__class_size(block_at(h, block)->class) >= size + sizeof(struct plait__block);
+    return offset < sizeof(struct plait__block) ? EINVAL : dealloc(h, offset - sizeof(struct plait__block), NULL);
 }
 
 int plait_arena_alloc(plait_arena_t *arena, size_t size, void **memory_out)
@@ -420,20 +518,4 @@ int plait_arena_dealloc(plait_arena_t *arena, void *memory)
     if (at <= start || at - start >= arena->limit)
         return EINVAL;
     return plait__arena_dealloc_offset(arena->base, at - start);
-}
-
-int plait_arena_usage(plait_arena_t *arena, size_t *used_out, size_t *reserved_out, size_t *limit_out)
-{
-    int err = plait__arena_lock(arena->base);
-
-    if (err)
-        return err;
-    if (used_out)
-        *used_out = arena->base->used;
-    if (reserved_out)
-        *reserved_out = arena->base->reserved;
-    if (limit_out)
-        *limit_out = arena->limit;
-    plait__arena_unlock(arena->base);
-    return 0;
 }

@@ -30,6 +30,7 @@
 #include "base/options.h"
 #include "base/races.h"
 #include "wait/futex.h"
+#include "wait/point.h"
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static struct plait_arena *arenas; /* guarded by registry */
@@ -149,7 +150,7 @@ static void enter(struct plait_arena *opened, struct plait_arena *spare, struct 
 {
     struct plait_arena *a = find_id(opened->id);
 
-    if (a && a->kind == opened->kind) {
+    if (a && (a->kind == opened->kind || (opened->kind == PLAIT__ARENA_MEMFD && a->kind == PLAIT__ARENA_NAMED))) {
         plait__open_drop(opened);
         free(spare);
         a->handles++;
@@ -188,7 +189,7 @@ int plait_arena_new_sized(plait_arena_t **arena_out, const struct plait_arena_op
     int err = plait__options_read(&o, sizeof o, opts, opts_size);
 
     *arena_out = NULL;
-    if (err || o.open > PLAIT_OPEN || (o.memory && o.name) || (!o.memory && o.memory_size))
+    if (err || o.open > PLAIT_OPEN || (o.memory && o.name) || (!o.memory && o.memory_size) || !plait__open_hints_are_good(o.hints))
         return EINVAL;
     spare = malloc(sizeof *spare);
     if (!spare)
@@ -229,6 +230,28 @@ int plait__arena_attach_fd(int fd, plait_arena_t **arena_out)
 int plait__arena_fd(const plait_arena_t *arena)
 {
     return arena->fd;
+}
+
+/* An opening of its own: the locks on the file, which tell who uses the name, do not travel along. */
+int plait_arena_fd(plait_arena_t *arena, int *fd_out)
+{
+    int closed;
+
+    *fd_out = -1;
+    if (arena->kind == PLAIT__ARENA_OWN_MEMORY)
+        return EINVAL;
+    if (!plait__open_is_ours(arena))
+        return EBADF;
+    closed = plait__point_close();
+    *fd_out = arena->kind == PLAIT__ARENA_NAMED ? plait__door_reopen(arena->fd) : fcntl(arena->fd, F_DUPFD_CLOEXEC, 0);
+    plait__point_restore(closed);
+    return *fd_out < 0 ? errno : 0;
+}
+
+int plait_arena_from_fd(plait_arena_t **arena_out, int fd)
+{
+    *arena_out = NULL;
+    return plait__arena_attach_fd(fd, arena_out);
 }
 
 /* Does the caller hold a lock there, other than the life word of its slot? */

@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "arena/block.h"
 #include "arena/layout.h"
 
 enum plait__arena_kind { PLAIT__ARENA_MEMFD, PLAIT__ARENA_NAMED, PLAIT__ARENA_OWN_MEMORY };
@@ -81,7 +82,14 @@ int plait__arena_alloc_raw(struct plait__arena_header *h, size_t size, uint64_t 
 int plait__arena_dealloc_offset(struct plait__arena_header *h, uint64_t offset);
 
 /* Does a block in use start at the offset, with room for `size` bytes? For references of unknown origin. */
-bool plait__arena_block_is_used(struct plait__arena_header *h, uint64_t offset, size_t size);
+static inline bool plait__arena_block_is_used(const struct plait__arena_header *h, uint64_t offset, size_t size)
+{
+    struct plait__block look;
+
+    return offset >= sizeof look && plait__block_look_sound(h, offset - sizeof look, &look) &&
+           (look.state == PLAIT__BLOCK_USED || look.state == PLAIT__BLOCK_TAKEN) &&
+           plait__class_size(look.class) >= size + sizeof look;
+}
 
 /* Take and give the arena's lock, repairing what a dead holder left. EBADMSG: damaged beyond that. */
 int plait__arena_lock(struct plait__arena_header *h);
@@ -94,16 +102,20 @@ void plait__arena_alloc_commit(struct plait__arena_header *h, uint64_t *place);
 /* Make sure that the system has memory for [0, end) of the arena. ENOSPC. With the lock held. */
 int plait__arena_reserve(struct plait__arena_header *h, uint64_t end);
 
-/* Blocks (block.c): the size of a class, and the smallest class for a size, header included (PLAIT__ARENA_CLASSES: none). */
-uint64_t plait__class_size(unsigned class);
-unsigned plait__class_for(uint64_t total);
+/* With the lock held: a block at `top`, whose header is that word; to be freed later by repair if the stock or the lock's pending names it. */
+int plait__arena_extend(struct plait__arena_header *h, unsigned class, uint64_t word, uint64_t *pending, uint64_t *offset_out);
 
-/* Is that the offset of a block? */
-bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset);
+/* With the lock held: enter a block that has been marked free into its list, as no more out. */
+void plait__arena_free_push(struct plait__arena_header *h, uint64_t offset);
 
-/* Write a block's header, with one store. Lay free blocks over a stretch, last header first. With the lock held. */
-void plait__block_write(struct plait__arena_header *h, uint64_t offset, unsigned class, enum plait__block_state state);
-void plait__blocks_tile(struct plait__arena_header *h, uint64_t offset, uint64_t size);
+/* With the lock held: free lists and `out` anew, from the blocks. EBADMSG. */
+int plait__arena_remake(struct plait__arena_header *h);
+
+/* Lies the variable in the arena, so that it can name a block? */
+static inline bool plait__place_is_sound(const struct plait__arena_header *h, uint64_t offset)
+{
+    return offset % sizeof(uint64_t) == 0 && offset >= sizeof *h && offset <= h->limit - sizeof(uint64_t);
+}
 
 /* Header: make; is it whole; and is it one that this process can use? `size`: of the memory behind it. */
 void plait__header_build(struct plait__arena_header *h, uint64_t limit, uint32_t participants, uint32_t flags,

@@ -13,59 +13,8 @@
  * at which a death could lose memory.
  */
 #include "arena/arena.h"
-#include "base/atomic.h"
 
 enum { TILES_MAX = 32 }; /* a stretch of 2^46 bytes has less than 20 */
-
-/* Sizes of blocks, header included: 64 * (4 + r) << e / 4 for class 4e + r, and the first three by hand. */
-uint64_t plait__class_size(unsigned class)
-{
-    if (class < 4)
-        return (uint64_t)PLAIT__BLOCK_UNIT * (class + 1);
-    return ((uint64_t)PLAIT__BLOCK_UNIT * (4 + class % 4 + 1)) << (class / 4 - 1);
-}
-
-unsigned plait__class_for(uint64_t total)
-{
-    unsigned class = 0;
-
-    while (class < PLAIT__ARENA_CLASSES && plait__class_size(class) < total)
-        class++;
-    return class;
-}
-
-static uint32_t block_check(uint64_t offset, unsigned class)
-{
-    return (uint32_t)((offset ^ 0x706c61697430u) * 0x9e3779b1u) ^ (class * 0x85ebca6bu);
-}
-
-static struct plait__block *block_at(const struct plait__arena_header *h, uint64_t offset)
-{
-    return plait__at(h, offset);
-}
-
-bool plait__block_is_sound(const struct plait__arena_header *h, uint64_t offset)
-{
-    const struct plait__block *b;
-    uint64_t top = load64_acquire(&h->top); /* E2 */
-
-    if (offset < plait__heap_offset(h->participants) || offset >= top ||
-        offset % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block))
-        return false;
-    b = block_at(h, offset);
-    return b->class < PLAIT__ARENA_CLASSES && b->check == block_check(offset, b->class) &&
-           plait__class_size(b->class) <= top - offset &&
-           (b->state == PLAIT__BLOCK_USED || b->state == PLAIT__BLOCK_FREE || b->state == PLAIT__BLOCK_FREE_HOLE);
-}
-
-void plait__block_write(struct plait__arena_header *h, uint64_t offset, unsigned class, enum plait__block_state state)
-{
-    struct plait__block header = { .check = block_check(offset, class), .class = (uint16_t)class, .state = (uint16_t)state };
-
-    compiler_barrier();
-    store64_relaxed(&block_at(h, offset)->word, header.word); /* relaxed: the lock, or `top`, publishes it */
-    compiler_barrier();
-}
 
 static unsigned largest_class_within(uint64_t size)
 {

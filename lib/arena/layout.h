@@ -23,10 +23,12 @@
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
 #define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
-    PLAIT__ARENA_VERSION = 2,
+    PLAIT__ARENA_VERSION = 3,
     PLAIT__ARENA_CLASSES = 160,
+    PLAIT__STOCK_CLASSES = 24, /* blocks of up to 8 KiB */
     PLAIT__ARENA_NAME_SIZE = 64,
     PLAIT__BLOCK_UNIT = 64,
+    PLAIT__BLOCK_NO_OWNER = 0xffff,
     PLAIT__HOLDS_IN_ROW = 4,
     PLAIT__TID_BITS = 22 /* the kernel gives no greater ones */
 };
@@ -52,8 +54,12 @@ struct plait__arena_header {
     plait_lock_t lock; /* guards the rest of the header, the blocks' headers and the names */
     uint64_t reserved; /* bytes from the start for which the system has set memory aside */
     uint64_t top;      /* where the heap ends; everything below is blocks */
-    uint64_t used;     /* bytes in blocks that are in use: a cache */
+    uint64_t out;      /* bytes in blocks that are in use or in a stock: a cache */
     uint64_t names;    /* offset of the first name record, 0: none */
+    uint64_t quota;    /* the most that `out` may become; 0: no less than the limit */
+    uint64_t allocs;   /* how many with the lock; the rest is counted in the stocks */
+    uint64_t deallocs;
+    uint64_t hints;    /* atomic: enum plait_arena_hint: taken, and above from bit 32 on, asked for */
 
     /* An allocation or release under way: what repair needs to finish or undo it (alloc.c). */
     uint64_t pending_block; /* 0: none */
@@ -72,19 +78,37 @@ struct plait__arena_header {
 struct plait__block {
     union {
         struct {
-            uint32_t check; /* block_check() of its offset and class */
-            uint16_t class; /* its size */
-            uint16_t state; /* enum plait__block_state: the truth, of which the free lists are a cache */
+            uint32_t check; /* plait__block_check() of its offset and class */
+            uint8_t class;  /* its size */
+            uint8_t state;  /* enum plait__block_state: the truth, of which the free lists are a cache */
+            uint16_t owner; /* slot number, while STOCKED or TAKEN */
         };
-        uint64_t word; /* the three, to be written with one store */
+        uint64_t word; /* atomic: the four, written with one store */
     };
-    uint64_t next_free; /* guarded by lock: the next in its free list, while free */
+    uint64_t next_free; /* guarded by the list's lock: the next in its free list, while free; in the stock, while stocked */
 };
 
 enum plait__block_state {
     PLAIT__BLOCK_USED = 0x55,
     PLAIT__BLOCK_FREE = 0xf2,
-    PLAIT__BLOCK_FREE_HOLE = 0xf8 /* free, and its whole pages were given back to the system */
+    PLAIT__BLOCK_FREE_HOLE = 0xf8, /* free, and its whole pages were given back to the system */
+    PLAIT__BLOCK_STOCKED = 0xc3,   /* free, and its owner's (stock.c) */
+    PLAIT__BLOCK_TAKEN = 0x3a,     /* being taken from its owner's stock: in use if the place that shall name it does */
+    PLAIT__BLOCK_STOCK = 0x96      /* holds a stock; for good */
+};
+
+/* What a participant has put by of free blocks (stock.c). A block of its own, which stays with the slot. */
+struct plait__stock {
+    uint32_t word;    /* atomic (E3 of stock.c): who is at it; guards the rest */
+    uint32_t number;  /* const: of the slot */
+    uint64_t pending; /* block on its way out or in, with GIVES of stock.c; 0: none */
+    uint64_t place;   /* offset of the variable that names it, or is to; 0: none */
+    uint64_t bytes;    /* atomic, read by others, as the next two: in the lists: a cache */
+    uint64_t allocs;   /* how many it has served, of all its owners */
+    uint64_t deallocs;
+    uint64_t heads[PLAIT__STOCK_CLASSES];
+    uint8_t counts[PLAIT__STOCK_CLASSES];  /* a cache */
+    uint8_t batches[PLAIT__STOCK_CLASSES]; /* how many are fetched next time */
 };
 
 struct plait__name_record {
@@ -113,7 +137,7 @@ struct plait__hold_row {
     uint32_t used;    /* atomic: no hold of this row from here on was ever used; only grows */
     uint32_t wanted;  /* atomic: of the first row: 1: somebody sleeps here until the thread drops a hold (sync/rwlock.c) */
     uint32_t spare;
-    uint64_t spare2;
+    uint64_t stock;   /* atomic (E2 of alloc.c): of the first row: block of the slot's stock, 0: none; set once, for good */
     struct plait__hold holds[PLAIT__HOLDS_IN_ROW];
 };
 

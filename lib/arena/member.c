@@ -24,6 +24,7 @@
 #include "arena/arena.h"
 #include "arena/holds.h"
 #include "arena/start_time.h"
+#include "arena/stock.h"
 #include "base/atomic.h"
 #include "base/races.h"
 #include "wait/membership.h"
@@ -266,7 +267,7 @@ static int join(const void *base, struct plait__slot **slot_out)
         m->next = memberships;
         memberships = m;
     }
-    plait__member_cache = (struct plait__member_cache){ plait__fork_epoch(), base, m->slot };
+    plait__member_cache = (struct plait__member_cache){ plait__fork_epoch(), base, m->slot, plait__stock_of(m->arena->base, m->slot) };
     *slot_out = m->slot;
     return 0;
 }

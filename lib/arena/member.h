@@ -12,6 +12,7 @@ struct plait__member_cache {
     uint32_t epoch; /* fork epoch in which the rest was filled */
     const void *base;
     struct plait__slot *slot;
+    struct plait__stock *stock; /* that of the slot (stock.h); NULL: none as yet */
 };
 
 extern PLAIT_TLS struct plait__member_cache plait__member_cache;

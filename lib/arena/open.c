@@ -27,6 +27,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "arena/door.h"
@@ -145,18 +146,58 @@ static int map(struct plait_arena *out)
 {
     int fd = out->kind == PLAIT__ARENA_NAMED ? plait__door_reopen(out->fd) : -1;
     void *base = mmap(NULL, out->limit, PROT_READ | PROT_WRITE, MAP_SHARED, fd >= 0 ? fd : out->fd, 0);
+    int refused = errno;
     struct stat st;
 
     if (fd >= 0)
         close(fd);
     if (base == MAP_FAILED)
-        return ENOMEM;
+        return refused == EACCES ? EACCES : ENOMEM; /* a descriptor for reading only */
     out->base = base;
     if (fstat(out->fd, &st) != 0)
         return errno;
     out->device = st.st_dev;
     out->inode = st.st_ino;
     return 0;
+}
+
+/* ---- Hints ---- */
+
+enum { MEMS_ALLOWED = 4, INTERLEAVE = 3, LOCAL = 4, NODES_MAX = 1024, NODE_BITS = 8 * sizeof(unsigned long) };
+
+/* The rule for the nodes belongs to the memory itself, and holds in all processes. */
+static bool place_on_nodes(void *base, uint64_t size, unsigned hints)
+{
+    unsigned long nodes[NODES_MAX / NODE_BITS] = { 0 };
+
+    if (hints & PLAIT_HINT_LOCAL)
+        return syscall(SYS_mbind, base, size, LOCAL, NULL, 0ul, 0u) == 0;
+    return syscall(SYS_get_mempolicy, NULL, nodes, (unsigned long)NODES_MAX, NULL, (unsigned long)MEMS_ALLOWED) == 0 &&
+           syscall(SYS_mbind, base, size, INTERLEAVE, nodes, (unsigned long)NODES_MAX, 0u) == 0;
+}
+
+static void take_hints(struct plait__arena_header *h, uint64_t size, unsigned hints)
+{
+    unsigned taken = 0;
+
+    if ((hints & PLAIT_HINT_HUGE_PAGES) && madvise(h, size, MADV_HUGEPAGE) == 0)
+        taken |= PLAIT_HINT_HUGE_PAGES;
+    if ((hints & (PLAIT_HINT_INTERLEAVE | PLAIT_HINT_LOCAL)) && place_on_nodes(h, size, hints))
+        taken |= hints & (PLAIT_HINT_INTERLEAVE | PLAIT_HINT_LOCAL);
+    store64_relaxed(&h->hints, (uint64_t)hints << 32 | taken); /* relaxed: before it is an arena */
+}
+
+/* Each mapping has its own. */
+static void repeat_hints(struct plait__arena_header *h, uint64_t size)
+{
+    if (load64_relaxed(&h->hints) & PLAIT_HINT_HUGE_PAGES)
+        madvise(h, size, MADV_HUGEPAGE);
+}
+
+bool plait__open_hints_are_good(unsigned hints)
+{
+    return hints < PLAIT_HINT_LOCAL << 1 && (hints & (PLAIT_HINT_INTERLEAVE | PLAIT_HINT_LOCAL)) !=
+                                                (PLAIT_HINT_INTERLEAVE | PLAIT_HINT_LOCAL);
 }
 
 /* Make an arena in a file of no length. */
@@ -179,6 +220,8 @@ static int build_in_file(const struct plait_arena_opts *opts, struct plait_arena
     err = map(out);
     if (err)
         return err;
+    take_hints(out->base, limit, opts->hints);
+    out->base->quota = opts->quota;
     out->base->reserved = page_round(plait__heap_offset(participants) + 1);
     out->id = draw_id(flags & PLAIT__ARENA_ANONYMOUS ? out->fd : -1);
     plait__header_build(out->base, limit, participants, flags, out->id);
@@ -201,6 +244,8 @@ static int attach(struct plait_arena *out)
         return err;
     err = plait__header_verify(out->base, out->limit);
     out->id = out->base->id;
+    if (err == 0)
+        repeat_hints(out->base, out->limit);
     return err;
 }
 
@@ -369,6 +414,30 @@ int plait__open_named(const struct plait_arena_opts *opts, struct plait_arena *o
     return err;
 }
 
+int plait__open_leftover(const char *file, struct plait_arena *out)
+{
+    bool is_arena = false;
+    struct stat st;
+    int err;
+
+    *out = (struct plait_arena){ .fd = shm_open(file, O_RDWR | O_CLOEXEC | O_NONBLOCK, 0), .child_fd = -1,
+                                 .kind = PLAIT__ARENA_NAMED };
+    if (out->fd < 0)
+        return errno;
+    err = plait__door_enter(out->fd);
+    if (err == 0)
+        err = fstat(out->fd, &st) != 0 ? errno : st.st_nlink == 0 ? ENOENT : 0;
+    if (err == 0 && !plait__door_is_alone(out->fd))
+        err = EBUSY;
+    if (err == 0)
+        err = look_at_leftover(out->fd, &is_arena);
+    if (err == 0)
+        err = is_arena ? verify_leftover(out) : EBADMSG;
+    if (err)
+        close_quietly(out);
+    return err;
+}
+
 int plait__open_anonymous(const struct plait_arena_opts *opts, struct plait_arena *out)
 {
     int err;
@@ -416,7 +485,7 @@ static int announce_making(struct plait__arena_header *h)
 }
 
 /* One of those who found it being made does it; who follows a dead one begins anew. EBUSY: somebody is at it. */
-static int make_in_memory(struct plait__arena_header *h, uint64_t size, uint32_t participants)
+static int make_in_memory(struct plait__arena_header *h, uint64_t size, uint32_t participants, const struct plait_arena_opts *opts)
 {
     bool was_dead;
     int err;
@@ -431,6 +500,8 @@ static int make_in_memory(struct plait__arena_header *h, uint64_t size, uint32_t
         memset(&h->version, 0, offsetof(struct plait__arena_header, making) - offsetof(struct plait__arena_header, version));
         memset(plait__slot_at(h, 0), 0, participants * sizeof(struct plait__slot));
         h->reserved = size;
+        take_hints(h, size, opts->hints);
+        h->quota = opts->quota;
         plait__header_build(h, size, participants, 0, draw_id(-1));
     }
     plait__robust_resign(&h->making);
@@ -454,7 +525,7 @@ int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *
         return EINVAL;
     err = announce_making(h);
     if (err == 0 && load64_acquire(&h->magic) == making_magic())
-        err = make_in_memory(h, size, participants);
+        err = make_in_memory(h, size, participants, opts);
     if (err)
         return err;
     out->id = h->id;

@@ -14,8 +14,17 @@ int plait__open_anonymous(const struct plait_arena_opts *opts, struct plait_aren
 int plait__open_memory(const struct plait_arena_opts *opts, struct plait_arena *out);
 int plait__open_fd(int fd, struct plait_arena *out);
 
+/*
+ * Open a file if it is a sound arena that nobody uses any more, and hold its door: whoever comes to open it meanwhile waits, and
+ * finds out when it has been removed. The caller drops it. EBUSY, EBADMSG, and others: it is not such a one.
+ */
+int plait__open_leftover(const char *file, struct plait_arena *out);
+
 /* The file name of a named arena, malloc'ed. EINVAL, ENOMEM. */
 int plait__arena_file_name(const char *name, char **file_out);
+
+/* Are these hints, and do they not contradict each other? */
+bool plait__open_hints_are_good(unsigned hints);
 
 /* Have the system set memory aside for that part of the file. ENOSPC. */
 int plait__open_reserve(int fd, uint64_t offset, uint64_t size);

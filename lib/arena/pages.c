@@ -52,32 +52,39 @@ int plait__arena_reserve(struct plait__arena_header *h, uint64_t end)
 /* The whole pages inside a large block, but for its header's. */
 static bool inner_pages(uint64_t offset, uint64_t size, uint64_t *start_out, uint64_t *length_out)
 {
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    uint64_t start = (offset + sizeof(struct plait__block) + page - 1) / page * page;
-    uint64_t end = (offset + size) / page * page;
+    uint64_t page, start, end;
 
+    if (size < HOLE_MIN)
+        return false;
+    page = (uint64_t)sysconf(_SC_PAGESIZE);
+    start = (offset + sizeof(struct plait__block) + page - 1) / page * page;
+    end = (offset + size) / page * page;
     *start_out = start;
     *length_out = end > start ? end - start : 0;
-    return size >= HOLE_MIN && end > start;
+    return end > start;
 }
 
-void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset, struct plait__block *b)
+void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset)
 {
-    struct plait_arena *arena = plait__arena_find(h, 1);
+    unsigned class = plait__block_look(h, offset).class;
+    struct plait_arena *arena;
     uint64_t start, length;
 
-    if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY ||
-        !inner_pages(offset, plait__class_size(b->class), &start, &length) || !plait__open_is_ours(arena))
+    if (!inner_pages(offset, plait__class_size(class), &start, &length))
         return;
-    b->state = PLAIT__BLOCK_FREE_HOLE;
+    arena = plait__arena_find(h, 1);
+    if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY || !plait__open_is_ours(arena))
+        return;
+    plait__block_write(h, offset, class, PLAIT__BLOCK_FREE_HOLE);
     plait__open_punch(arena->fd, start, length);
 }
 
-int plait__pages_take_again(struct plait__arena_header *h, uint64_t offset, const struct plait__block *b)
+int plait__pages_take_again(struct plait__arena_header *h, uint64_t offset)
 {
+    struct plait__block look = plait__block_look(h, offset);
     uint64_t start, length;
 
-    if (b->state != PLAIT__BLOCK_FREE_HOLE || !inner_pages(offset, plait__class_size(b->class), &start, &length))
+    if (look.state != PLAIT__BLOCK_FREE_HOLE || !inner_pages(offset, plait__class_size(look.class), &start, &length))
         return 0;
     return plait__pages_reserve(h, start, length);
 }

@@ -9,7 +9,7 @@
 int plait__pages_reserve(struct plait__arena_header *h, uint64_t offset, uint64_t size);
 
 /* A block was freed: give its pages back, if it is large. A free block is used or cut: take them again; ENOSPC. */
-void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset, struct plait__block *b);
-int plait__pages_take_again(struct plait__arena_header *h, uint64_t offset, const struct plait__block *b);
+void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset);
+int plait__pages_take_again(struct plait__arena_header *h, uint64_t offset);
 
 #endif

@@ -273,7 +273,7 @@ static __attribute__((noinline)) int acquire_announced(struct plait__robust_self
     int err = acquire_contended(s, &saved, lock, deadline, waiters);
 
     if (err == 0 || err == EOWNERDEAD) {
-        plait__robust_link(s->head, lock);
+        plait__robust_link(s, lock);
         s->held++;
     }
     plait__robust_unannounce(s, saved);
@@ -313,7 +313,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     compiler_barrier();
     if (__builtin_expect(!cas_acquire(plait__robust_word_of(lock, s), &unheld, s->tid), 0)) /* E1 */
         return acquire_announced(s, lock, deadline, saved, 0);
-    plait__robust_link(head, lock);
+    plait__robust_link(s, lock);
     s->held++;
     compiler_barrier();
     head->pending = saved;
@@ -530,7 +530,7 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
     saved = plait__robust_announce(s, life);
     if (cas_acqrel(word, &v, s->tid)) {
         plait__races_after(&plait__robust_deaths);
-        plait__robust_link(s->head, life);
+        plait__robust_link_life(s, life);
         *was_dead_out = v & FUTEX_OWNER_DIED;
         err = 0;
     }
@@ -543,6 +543,7 @@ void plait__robust_resign(plait_lock_t *life)
     struct plait__robust_self *s = plait__robust_me();
 
     s->held++; /* give counts one down, claim has counted none up */
+    plait__robust_forget_life(s, life);
     give(s, life);
 }
 

@@ -14,6 +14,9 @@
  *            32    prev                prev                        prev
  *            40    next = the entry    next, word at -32           next, word at -28
  *
+ * Life words come first, and locks behind them: the kernel marks them in this order, and so does not tell of a death by a lock before the dead
+ * one's life words say so.
+ *
  * What is not whole in the list, a lock on its way in or out, stands in `pending`; see robust.c for who writes it when.
  *
  * Where libc has registered no list (qemu-user, some filters of system calls) the thread keeps its locks in a list all the
@@ -112,6 +115,8 @@ __attribute__((noinline)) void plait__robust_fill_self(void)
         if (!unwatched.first)
             unwatched.first = &unwatched.first;
     }
+    plait__robust_self.spot = &plait__robust_self.head->first;
+    plait__robust_self.lives = 0;
     plait__robust_self.word_at = plait__robust_self.head->offset == LAYOUT_MUSL;
 }
 

@@ -29,7 +29,9 @@ struct plait__robust_self {
     uint32_t tid;
     uint32_t held;                   /* shared locks that this thread holds */
     uint32_t word_at;                /* which of a lock's robust[] is the owner's word */
+    uint32_t lives;                  /* life words among its entries */
     bool is_watched;                 /* the kernel knows the list */
+    void **spot;                     /* behind which its next entry comes: the last life word, or the head */
     struct plait__robust_head *head; /* NULL: not looked for yet */
 };
 
@@ -71,19 +73,42 @@ static inline void *plait__robust_entry(plait_lock_t *lock)
     return (char *)&lock->next + (lock->mode & PLAIT_PRIO_INHERIT ? 1 : 0);
 }
 
-/* Enter the lock, whose word holds our TID now. */
-static inline void plait__robust_link(struct plait__robust_head *head, plait_lock_t *lock)
+/*
+ * Enter the lock, whose word holds our TID now: behind the life words, which the kernel thus marks first. So whoever is told of a
+ * death by one of our locks finds the dead one's life words marked.
+ */
+static inline void plait__robust_link(struct plait__robust_self *s, plait_lock_t *lock)
 {
-    void *first = head->first;
+    void **spot = s->spot;
+    void *next = *spot;
 
-    storeptr_relaxed(&lock->prev, &head->first); /* relaxed: owner only; said so to keep gcc from a vector of two */
-    storeptr_relaxed(&lock->next, first);
+    storeptr_relaxed(&lock->prev, spot); /* relaxed: owner only; said so to keep gcc from a vector of two */
+    storeptr_relaxed(&lock->next, next);
     compiler_barrier();
-    if (((uintptr_t)first & ~(uintptr_t)1) != (uintptr_t)&head->first)
-        *plait__robust_prev_of(first) = &lock->next;
+    if (((uintptr_t)next & ~(uintptr_t)1) != (uintptr_t)&s->head->first)
+        *plait__robust_prev_of(next) = &lock->next;
     compiler_barrier();
-    head->first = plait__robust_entry(lock);
+    *spot = plait__robust_entry(lock);
     plait__races_before(&plait__robust_deaths);
+}
+
+/*
+ * A life word: behind those that are there, so that they lie side by side, and what is in front of one is another one, or, of the first, whatever
+ * libc has put there.
+ */
+static inline void plait__robust_link_life(struct plait__robust_self *s, plait_lock_t *life)
+{
+    plait__robust_link(s, life);
+    s->spot = &life->next;
+    s->lives++;
+}
+
+/* Before it is unlinked. */
+static inline void plait__robust_forget_life(struct plait__robust_self *s, plait_lock_t *life)
+{
+    s->lives--;
+    if (s->spot == &life->next)
+        s->spot = s->lives ? (void **)((uintptr_t)life->prev & ~(uintptr_t)1) : &s->head->first;
 }
 
 /* Take out the lock, whose word still holds our TID. */
