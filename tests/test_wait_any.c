@@ -37,6 +37,7 @@ struct scene {
     plait_time_t deadline;
     int put_item, got_item;
     size_t which;
+    uint32_t may_die; /* atomic: said to who holds the lock */
     plait_event_t crowd[CROWD];
 };
 
@@ -805,7 +806,7 @@ static void hold_and_die(struct worker *self)
 
     self->result = plait_lock_acquire(&scene->lock, PLAIT_FOREVER);
     worker_says(self, 1);
-    while (__atomic_load_n(&scene->which, __ATOMIC_ACQUIRE) == 777)
+    while (!__atomic_load_n(&scene->may_die, __ATOMIC_ACQUIRE))
         stage_pause();
     worker_die(self);
 }
@@ -823,7 +824,7 @@ static void any_tells_of_a_dead_owner(void **state)
     assert_true(worker_said(holder = worker_start(stage, hold_and_die, scene), 1));
     assert_int_equal(plait_wait_any(entries, KINDS, &which, plait_after(0.01)), ETIMEDOUT);
     assert_true(worker_sleeps(waiter = worker_start(stage, wait_for_any, scene), 1));
-    __atomic_store_n(&scene->which, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&scene->may_die, 1, __ATOMIC_RELEASE);
     assert_true(worker_join(holder));
     assert_int_equal(worker_result(waiter), EOWNERDEAD); /* and ends as the holder, without repair */
     assert_int_equal(scene->which, LOCK);
