@@ -26,6 +26,8 @@
  * that no dead one's hold is GIVING or TAKING, after the allocator has settled its own step.
  *
  * A parcel is published as items are (E1 of fifo.c, the lock of a pile); so its bytes are.
+ *
+ * tests/models/parcel.pml is a model of it.
  */
 #include "queue/parcel.h"
 
