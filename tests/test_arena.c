@@ -312,7 +312,7 @@ static int begin_to_make_and_die(void *arg)
     h->magic = PLAIT__ARENA_MAKING ^ (uint32_t)plait__robust_layout();
     h->making.mode = PLAIT_SHARED | (plait__robust_list_works() ? 0 : PLAIT__LOCK_NO_LIST);
     h->making.arena_offset = offsetof(struct plait__arena_header, making);
-    if (plait__robust_claim(&h->making, &was_dead))
+    if (plait__robust_claim(&h->making, 0, &was_dead))
         return 1;
     memset(&h->version, 0xee, offsetof(struct plait__arena_header, making) - offsetof(struct plait__arena_header, version));
     memset(h + 1, 0xee, 4096);

@@ -171,13 +171,19 @@ bool plait__owner_is_nobody(const plait_lock_t *lock, uint32_t tid)
     return true;
 }
 
+/* Without lists: the slot's owner, if that is dead and the slot does not say so yet; else 0. */
+static uint32_t dead_owner_in(const struct plait__slot *slot)
+{
+    uint32_t owner = slot->life.mode & PLAIT__LOCK_NO_LIST ? plait__robust_owner(&slot->life) : 0;
+
+    return owner && plait__thread_is_dead(owner, start_time_in(slot, owner)) ? owner : 0;
+}
+
 bool plait__slot_is_dead(const struct plait__slot *slot)
 {
-    uint32_t owner = plait__robust_owner(&slot->life);
-
-    if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || owner == 0)
+    if (!(slot->life.mode & PLAIT__LOCK_NO_LIST) || plait__robust_owner(&slot->life) == 0)
         return plait__robust_owner_died(&slot->life);
-    return plait__thread_is_dead(owner, start_time_in(slot, owner));
+    return dead_owner_in(slot) != 0;
 }
 
 bool plait__slot_is_empty(const struct plait__slot *slot)
@@ -209,7 +215,7 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
 
         raise_high(h, i);
         plait__holds_retire(slot);
-        if (plait__robust_claim(&slot->life, &was_dead) != 0)
+        if (plait__robust_claim(&slot->life, dead_owner_in(slot), &was_dead) != 0)
             continue;
         if (!plait__holds_are_sound(h, slot)) {
             plait__robust_resign(&slot->life);

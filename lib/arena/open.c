@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "arena/door.h"
+#include "arena/start_time.h"
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "wait/point.h"
@@ -487,13 +488,15 @@ static int announce_making(struct plait__arena_header *h)
 /* One of those who found it being made does it; who follows a dead one begins anew. EBUSY: somebody is at it. */
 static int make_in_memory(struct plait__arena_header *h, uint64_t size, uint32_t participants, const struct plait_arena_opts *opts)
 {
+    uint32_t owner;
     bool was_dead;
     int err;
 
     /* The same from everybody, so that a lock of zeros becomes one. Released: after the magic (E3). */
     store_release(&h->making.mode, PLAIT_SHARED | (plait__robust_list_works() ? 0 : PLAIT__LOCK_NO_LIST));
     store64_release(&h->making.arena_offset, offsetof(struct plait__arena_header, making));
-    err = plait__robust_claim(&h->making, &was_dead);
+    owner = h->making.mode & PLAIT__LOCK_NO_LIST ? plait__robust_owner(&h->making) : 0;
+    err = plait__robust_claim(&h->making, owner && plait__thread_is_dead(owner, 0) ? owner : 0, &was_dead);
     if (err)
         return err;
     if (load64_acquire(&h->magic) == making_magic()) {

@@ -513,7 +513,7 @@ void plait__robust_delist(plait_lock_t *lock, struct plait__waiting *waiting)
         pass_wake_on(plait__robust_word_of(lock, plait__robust_me()));
 }
 
-int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
+int plait__robust_claim(plait_lock_t *life, uint32_t dead_owner, bool *was_dead_out)
 {
     struct plait__robust_self *s = plait__robust_me();
     uint32_t *word = plait__robust_word_of(life, s);
@@ -521,8 +521,8 @@ int plait__robust_claim(plait_lock_t *life, bool *was_dead_out)
     int err = EBUSY;
     void *saved;
 
-    if ((v & FUTEX_TID_MASK) && (life->mode & PLAIT__LOCK_NO_LIST)) {
-        stamp_if_dead(life, word, v);
+    if (dead_owner && (v & FUTEX_TID_MASK) == dead_owner) {
+        cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
         v = load_relaxed(word);
     }
     if (v & FUTEX_TID_MASK)
