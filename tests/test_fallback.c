@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -307,6 +308,49 @@ static void arena_of_the_other_mode_is_refused(void **state)
                      EBADMSG);
 }
 
+struct own {
+    struct plait_arena_opts opts;
+    uint32_t *go; /* atomic */
+};
+
+static int make_when_told(void *arg)
+{
+    struct own *own = arg;
+    plait_arena_t *arena;
+
+    while (!__atomic_load_n(own->go, __ATOMIC_ACQUIRE))
+        ;
+    return plait_arena_new(&arena, &own->opts) || plait_arena_free(arena);
+}
+
+/* Whether who makes it lives is asked while the asker opens it itself. */
+static void arena_in_own_memory_is_made_by_one_of_several(void **state)
+{
+    enum { SIZE = 1 << 20, MAKERS = 4 };
+    uint32_t *go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_ptr_not_equal(go, MAP_FAILED);
+    for (int round = 0; round < 30; round++) {
+        void *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        struct own own = { { .memory = memory, .memory_size = SIZE, .participants = 1000 }, go };
+        plait_arena_t *arena;
+        pid_t pids[MAKERS];
+
+        assert_ptr_not_equal(memory, MAP_FAILED);
+        __atomic_store_n(go, 0, __ATOMIC_RELAXED);
+        for (int i = 0; i < MAKERS; i++)
+            pids[i] = child_start(make_when_told, &own);
+        __atomic_store_n(go, 1, __ATOMIC_RELEASE);
+        for (int i = 0; i < MAKERS; i++)
+            assert_int_equal(child_end(pids[i]), 0);
+        assert_int_equal(plait_arena_new(&arena, &own.opts), 0);
+        assert_int_equal(plait_arena_check(arena, NULL, 0), 0);
+        assert_int_equal(plait_arena_free(arena), 0);
+        munmap(memory, SIZE);
+    }
+    munmap(go, 4096);
+}
+
 static void robust_mutex_of_pthread_names_is_refused(void **state)
 {
     plait_pthread_mutexattr_t attr;
@@ -337,6 +381,7 @@ static int run_inside(const char *name)
         PROCESSES(lock_of_one_who_got_a_dead_ones_tid_is_not_taken_away),
         SHARED(token_set_by_another_process_ends_a_wait),
         cmocka_unit_test(arena_of_the_other_mode_is_refused),
+        cmocka_unit_test(arena_in_own_memory_is_made_by_one_of_several),
         cmocka_unit_test(robust_mutex_of_pthread_names_is_refused),
     };
 

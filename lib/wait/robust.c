@@ -549,11 +549,7 @@ void plait__robust_resign(plait_lock_t *life)
 
 bool plait__robust_owner_died(const plait_lock_t *life)
 {
-    uint32_t v = load_acquire(plait__robust_word_of(life, plait__robust_me()));
-
-    if (v & FUTEX_OWNER_DIED)
-        return true;
-    return (life->mode & PLAIT__LOCK_NO_LIST) && (v & FUTEX_TID_MASK) && plait__owner_is_dead(life, v & FUTEX_TID_MASK);
+    return load_acquire(plait__robust_word_of(life, plait__robust_me())) & FUTEX_OWNER_DIED;
 }
 
 uint32_t plait__robust_owner(const plait_lock_t *life)

@@ -106,7 +106,7 @@ void plait__robust_doubt(plait_lock_t *lock, unsigned *doubts);
  * claim: 0, the caller's thread owns it now (free, or its owner had died: *was_dead_out); EBUSY: somebody lives. dead_owner: without
  * lists, whom the caller knows to be dead, 0: nobody; it knows the arena, which need not be one of this process's yet.
  * resign: the owner gives it up. Life words do not count among the locks that a thread may hold.
- * owner_died: has the kernel stamped it (or, without lists, is the owner found dead)?
+ * owner_died: does it say so? Without lists it does once somebody has claimed it, or found out.
  */
 int plait__robust_claim(plait_lock_t *life, uint32_t dead_owner, bool *was_dead_out);
 void plait__robust_resign(plait_lock_t *life);
