@@ -100,11 +100,11 @@ static void stamp_if_dead(plait_lock_t *lock, uint32_t *word, uint32_t v)
 
 /*
  * Of a lock whose word has the caller's TID: is it in its list? In damaged memory it may not be, and then what it says of its neighbours
- * must not be followed. What was acquired last comes first.
+ * must not be followed. What was acquired last comes first behind the life words.
  */
-static inline bool is_in_list(const struct plait__robust_head *head, const plait_lock_t *lock)
+static inline bool is_in_list(const struct plait__robust_self *s, const plait_lock_t *lock)
 {
-    return __builtin_expect(((uintptr_t)head->first & ~(uintptr_t)1) == (uintptr_t)&lock->next, 1) ||
+    return __builtin_expect(((uintptr_t)*s->spot & ~(uintptr_t)1) == (uintptr_t)&lock->next, 1) ||
            plait__robust_holds_within(lock, sizeof *lock);
 }
 
@@ -391,7 +391,7 @@ int plait__robust_release(plait_lock_t *lock)
     word = plait__robust_word_of(lock, s);
     if (__builtin_expect((load_relaxed(word) & FUTEX_TID_MASK) != s->tid, 0))
         return EPERM;
-    if (__builtin_expect(lock->prev != (void *)&head->first, 0)) /* not the last that was acquired, or damaged */
+    if (__builtin_expect(lock->prev != (void *)s->spot, 0)) /* not the last that was acquired, or damaged */
         return release_anyhow(lock);
     saved = head->pending;
     head->pending = &lock->next;
@@ -412,7 +412,7 @@ void plait__robust_doubt(plait_lock_t *lock, unsigned *doubts)
     uint32_t *word = plait__robust_word_of(lock, s);
     uint32_t v = load_relaxed(word);
 
-    if ((v & FUTEX_TID_MASK) == s->tid && !is_in_list(s->head, lock)) /* the caller waits, and has it not */
+    if ((v & FUTEX_TID_MASK) == s->tid && !is_in_list(s, lock)) /* the caller waits, and has it not */
         cas_acqrel(word, &v, (v & FUTEX_WAITERS) | FUTEX_OWNER_DIED);
     else if (v & FUTEX_TID_MASK)
         doubt(lock, word, v, doubts);
@@ -455,7 +455,7 @@ bool plait__robust_is_mine(const plait_lock_t *lock)
     const struct plait__robust_self *s = plait__robust_me();
 
     return (load_relaxed(plait__robust_word_of(lock, s)) & FUTEX_TID_MASK) == s->tid && is_this_fibers(lock) &&
-           is_in_list(s->head, lock);
+           is_in_list(s, lock);
 }
 
 /* What is kept: when the caller starves, or that it does. */
