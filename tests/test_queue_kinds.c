@@ -532,6 +532,32 @@ static void snapshot_shows_what_is_there(void **state)
             }
 }
 
+static void snapshot_of_a_queue_by_priority_begins_with_what_get_would_take(void **state)
+{
+    for (int shared = 0; shared < 2; shared++) {
+        plait_queue_t *q = make(shared, options(PLAIT_PRIORITY, 8, 0));
+        uint64_t items[20], seen, number;
+        size_t count;
+
+        for (uint64_t i = 0; i < 20; i++) {
+            assert_int_equal(plait_queue_put_priority(q, &i, i % 2 ? -(int64_t)i : (int64_t)i, PLAIT_NOW), 0);
+            assert_int_equal(plait_queue_snapshot(q, items, 20, &count), 0);
+            assert_int_equal(count, i + 1);
+            assert_int_equal(items[0], i % 2 ? i : i ? i - 1 : 0);
+            seen = 0;
+            for (size_t k = 0; k < count; k++)
+                seen |= (uint64_t)1 << items[k];
+            assert_true(seen == ((uint64_t)2 << i) - 1);
+        }
+        for (int i = 19; i > 0; i -= 2) {
+            assert_int_equal(plait_queue_peek(q, &number, PLAIT_NOW), 0);
+            assert_int_equal(number, i);
+            gets(q, (uint64_t)i);
+        }
+        drop(q);
+    }
+}
+
 /* ---- Many at once ---- */
 
 enum { WORKERS = 4, EACH = 4000 };
@@ -787,6 +813,7 @@ int main(void)
         cmocka_unit_test(batch_and_look_wake_all_whom_they_serve),
         cmocka_unit_test(look_leaves_the_item_and_ends_with_the_queue),
         cmocka_unit_test(snapshot_shows_what_is_there),
+        cmocka_unit_test(snapshot_of_a_queue_by_priority_begins_with_what_get_would_take),
         cmocka_unit_test(every_item_is_got_once_whatever_the_kind),
         cmocka_unit_test(no_such_kind_is_refused),
         cmocka_unit_test(name_of_another_kind_is_refused),

@@ -5,20 +5,27 @@
  * A queue by priority is a heap with four children to a parent: entry n's are 4n + 1 to 4n + 4, the next item is entry 0. Entry n
  * lies at position n + 3 of the row, so that four children lie side by side, in one segment.
  *
- * A put makes the new entry in `moving`, and a hole behind the last entry; it moves parents down into the hole until the new one
- * fits there. A get makes the hole at 0 and takes the last entry into `moving`. The hole sinks to the end, the least child moving
+ * A put writes the new entry behind the last and counts it, no more: from then on the last may be out of place. The next get
+ * takes whichever of the first and the last comes before, and in the usual case needs the last one anyhow, to fill the hole
+ * that the first leaves; only another put has to see to it first that it gets to its place. So a put and a get in turn cost the
+ * way through the heap once, not twice.
+ *
+ * That is to take the last entry into `moving`, which leaves a hole, and to move parents down into the hole until the entry fits
+ * there. A get makes the hole at 0 and takes the last entry into `moving`. The hole sinks to the end, the least child moving
  * up each time, without a look at `moving`: that came from the end and mostly belongs there again (Wegener 1993, "Bottom-up
- * heapsort"). Then it rises from there as a new one would.
+ * heapsort"). Then it rises from there.
  *
  * Several stores, of which a death may leave some: `change` says how far it has come,
  *
- *     NONE             moving, hole and after mean nothing; a block in `fresh` belongs to a put that did not happen
- *     SINKING, RISING  put or get have taken effect: moving belongs into the row of `after` entries, where the hole goes
- *     PLACED           it is there, with the block in `fresh`; a block in `gone` is of an item that was taken
+ *     NONE             moving, hole and after mean nothing, nor does gone; a block in `fresh` belongs to a put that did not happen
+ *     APPENDED         the same, but the last entry may be out of place, and a block in `fresh` may be its own
+ *     SINKING, RISING  get has taken effect, or a put had: moving belongs into the row of `after` entries, where the hole goes
+ *     PLACED           it is there; a block in `gone` is of an item that was taken
  *
  * and whoever comes next goes on from there: an entry is copied into the hole before the hole moves to where it came from, so
- * all entries but the hole's are whole at any instant, and copying it once more does no harm. Compiler barriers keep this
- * thread's stores in order, and the lock tells the next.
+ * all entries but the hole's are whole at any instant, and copying it once more does no harm. A put takes effect with the count,
+ * after APPENDED: where that stands without it, an entry that is in its place is taken for one that may not be, which does no harm.
+ * Compiler barriers keep this thread's stores in order, and the lock tells the next.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,9 +33,10 @@
 #include "queue/row.h"
 #include "queue/steps.h"
 
-enum { CHILDREN = 4 };
+enum { CHILDREN = 4, NEAR = 512 /* so many entries the nearest cache has anyhow */ };
+enum { USUAL = sizeof(struct plait__ranked) + sizeof(uint64_t) }; /* bytes of an entry with a small item */
 
-enum change { NONE, RISING, SINKING, PLACED };
+enum change { NONE, RISING, SINKING, PLACED, APPENDED };
 
 static bool is_inline(const struct plait_queue *q)
 {
@@ -61,6 +69,13 @@ static inline struct plait__ranked *sibling(struct plait__ranked *e, uint64_t by
     return (struct plait__ranked *)((char *)e + by * stride);
 }
 
+/* The compiler shall not know that it is 0 or 1, or it may branch upon it. */
+static inline uint64_t opaque(uint64_t bit)
+{
+    __asm__("" : "+r"(bit));
+    return bit;
+}
+
 /*
  * Which of four siblings comes first? No processor can guess which, so that must not be a branch; that two keys are equal is
  * either rare or usual, and may be one.
@@ -70,15 +85,25 @@ static inline __attribute__((always_inline)) uint64_t first_of_four(struct plait
 {
     struct plait__ranked *b = sibling(e, 1, stride), *c = sibling(e, 2, stride),
                          *d = sibling(e, 3, stride);
-    int64_t a_or_b = b->key < e->key ? b->key : e->key, c_or_d = d->key < c->key ? d->key : c->key;
-    uint64_t left = b->key < e->key, right = 2 + (d->key < c->key);
+    int64_t a_key = e->key, b_key = b->key, c_key = c->key, d_key = d->key;
+    uint64_t left = opaque(b_key < a_key), right = 2 + opaque(d_key < c_key);
+    int64_t left_key = a_key ^ ((a_key ^ b_key) & -(int64_t)left);
+    int64_t right_key = c_key ^ ((c_key ^ d_key) & -(int64_t)(right - 2));
 
-    if (__builtin_expect(b->key == e->key || d->key == c->key || a_or_b == c_or_d, 0)) {
+    if (__builtin_expect(a_key == b_key || c_key == d_key || left_key == right_key, 0)) {
         left = is_before(b, e);
         right = 2 + is_before(d, c);
         return is_before(sibling(e, right, stride), sibling(e, left, stride)) ? right : left;
     }
-    return c_or_d < a_or_b ? right : left;
+    return left ^ ((left ^ right) & -opaque(right_key < left_key));
+}
+
+static inline void copy_entry(struct plait__ranked *to, const struct plait__ranked *from, size_t stride)
+{
+    if (__builtin_expect(stride == USUAL, 1))
+        memcpy(to, from, USUAL);
+    else
+        memcpy(to, from, stride);
 }
 
 static void set_change(struct plait__pile *pile, enum change change)
@@ -98,16 +123,49 @@ static inline void move_hole(struct plait__pile *pile, struct plait__ranked *hol
     compiler_barrier();
 }
 
+/* The children of four siblings lie side by side as well. Do they in one segment? */
+static inline bool is_one_piece(const struct plait__row *row, uint64_t first)
+{
+    return ((first + PLAIT__HEAP_LEAD) & row->mask) + CHILDREN * CHILDREN <= row->mask + 1;
+}
+
+/*
+ * By the time it is known whose children are wanted they are on their way. All sixteen, of the usual size: which four it will be only
+ * the wait for their parents would tell. (A macro: gcc takes a function for one without effect.)
+ */
+#define FETCH_SIXTEEN(e)                                                                                                 \
+    do {                                                                                                                 \
+        const char *at_ = (const char *)(e);                                                                             \
+                                                                                                                         \
+        __builtin_prefetch(at_);                                                                                         \
+        __builtin_prefetch(at_ + 64);                                                                                    \
+        __builtin_prefetch(at_ + 128);                                                                                   \
+        __builtin_prefetch(at_ + 192);                                                                                   \
+        __builtin_prefetch(at_ + 256);                                                                                   \
+        __builtin_prefetch(at_ + 320);                                                                                   \
+    } while (0)
+
+_Static_assert(CHILDREN * CHILDREN * USUAL == 6 * 64, "what is fetched");
+
+/*
+ * Each level waits for the one before. So what does not depend on which of four siblings is the least, as where the children of all
+ * four begin, is found out beside that.
+ */
 static inline __attribute__((always_inline)) struct plait__ranked *
 sink(const struct plait__row *row, struct plait__pile *pile, size_t stride)
 {
-    uint64_t number = pile->hole, after = pile->after;
-    struct plait__ranked *hole = ranked(row, number);
+    uint64_t number = pile->hole, after = pile->after, child = number * CHILDREN + 1;
+    struct plait__ranked *hole = ranked(row, number), *children = ranked(row, child < after ? child : number);
 
-    while (number * CHILDREN + 1 < after) {
-        uint64_t child = number * CHILDREN + 1, least = 0;
-        struct plait__ranked *children = ranked(row, child), *from;
+    while (child < after) {
+        uint64_t next = child * CHILDREN + 1, least = 0;
+        struct plait__ranked *theirs = hole, *from;
 
+        if (next < after) {
+            theirs = ranked(row, next);
+            if (stride == USUAL && next > NEAR)
+                FETCH_SIXTEEN(theirs);
+        }
         if (__builtin_expect(child + CHILDREN <= after, 1)) {
             least = first_of_four(children, stride);
         } else {
@@ -119,6 +177,9 @@ sink(const struct plait__row *row, struct plait__pile *pile, size_t stride)
         from = sibling(children, least, stride);
         move_hole(pile, hole, from, number, stride);
         hole = from;
+        child = number * CHILDREN + 1;
+        if (child < after)
+            children = __builtin_expect(is_one_piece(row, next), 1) ? sibling(theirs, least * CHILDREN, stride) : ranked(row, child);
     }
     return hole;
 }
@@ -160,7 +221,6 @@ static inline __attribute__((always_inline)) void place_moving(const struct plai
 
 static void finish_placed(struct plait_queue *q, struct plait__pile *pile)
 {
-    pile->fresh = 0;
     if (pile->gone)
         plait__memory_free(q->base, &pile->gone);
     set_change(pile, NONE);
@@ -169,8 +229,6 @@ static void finish_placed(struct plait_queue *q, struct plait__pile *pile)
 static void finish_moving(struct plait_queue *q, const struct plait__row *row,
                           struct plait__pile *pile)
 {
-    enum { USUAL = sizeof(struct plait__ranked) + sizeof(uint64_t) };
-
     plait__set_count(q, pile->after);
     if (pile->hole >= pile->after)
         ; /* the last item was taken */
@@ -182,13 +240,31 @@ static void finish_moving(struct plait_queue *q, const struct plait__row *row,
     finish_placed(q, pile);
 }
 
+/* The last entry gets to its place, if it is not there. */
+static void place_last(struct plait_queue *q, const struct plait__row *row, struct plait__pile *pile, uint64_t count)
+{
+    struct plait__ranked *last = count ? ranked(row, count - 1) : NULL;
+
+    if (count < 2 || !is_before(last, ranked(row, (count - 2) / CHILDREN))) {
+        set_change(pile, NONE);
+        return;
+    }
+    copy_entry(moving(pile), last, row->stride);
+    pile->hole = count - 1;
+    pile->after = count;
+    set_change(pile, RISING);
+    finish_moving(q, row, pile);
+}
+
 int plait__heap_put(struct plait_queue *q, const void *item, int64_t priority)
 {
     struct plait__pile *pile = plait__pile_of(q);
-    struct plait__ranked *new = moving(pile);
     struct plait__row row = plait__row(q);
     uint64_t count = plait__count_of(q);
+    struct plait__ranked *new = ranked(&row, count);
 
+    if (pile->change == APPENDED)
+        place_last(q, &row, pile, count);
     new->key = plait__pile_key(q, priority);
     new->number = pile->puts++;
     if (__builtin_expect(is_inline(q), 1)) {
@@ -201,10 +277,9 @@ int plait__heap_put(struct plait_queue *q, const void *item, int64_t priority)
         memcpy(plait__memory_at(q, pile->fresh), item, q->item_size);
         *block_of(new) = pile->fresh;
     }
-    pile->hole = count;
-    pile->after = count + 1;
-    set_change(pile, RISING);
-    finish_moving(q, &row, pile);
+    set_change(pile, APPENDED);
+    plait__set_count(q, count + 1);
+    pile->fresh = 0;
     return 0;
 }
 
@@ -213,19 +288,29 @@ static const void *item_of(const struct plait_queue *q, struct plait__ranked *e)
     return is_inline(q) ? e->item : plait__memory_at(q, *block_of(e));
 }
 
+/* Of at least one: does the last entry come out next? */
+static inline bool is_last_next(const struct plait_queue *q, const struct plait__row *row, uint64_t count)
+{
+    return plait__pile_of(q)->change == APPENDED && is_before(ranked(row, count - 1), ranked(row, 0));
+}
+
 int plait__pile_first_priority(const struct plait_queue *q, int64_t *priority_out)
 {
     struct plait__row row = plait__row(q);
+    uint64_t count = plait__count_of(q);
 
-    if (plait__count_of(q) == 0)
+    if (count == 0)
         return EAGAIN;
-    *priority_out = plait__pile_key(q, ranked(&row, 0)->key);
+    *priority_out = plait__pile_key(q, ranked(&row, is_last_next(q, &row, count) ? count - 1 : 0)->key);
     return 0;
 }
 
-const void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row,
-                             uint64_t number)
+const void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row, uint64_t number)
 {
+    uint64_t last = plait__count_of(q) - 1;
+
+    if ((number == 0 || number == last) && is_last_next(q, row, last + 1))
+        number = last - number; /* the two change places */
     return item_of(q, ranked(row, number));
 }
 
@@ -233,18 +318,31 @@ void plait__heap_get(struct plait_queue *q, void *item, int64_t *priority_out)
 {
     struct plait__pile *pile = plait__pile_of(q);
     struct plait__row row = plait__row(q);
-    struct plait__ranked *first = ranked(&row, 0);
     uint64_t count = plait__count_of(q);
+    struct plait__ranked *next = ranked(&row, 0);
 
-    copy_item(item, item_of(q, first), q->item_size);
-    if (priority_out)
-        *priority_out = plait__pile_key(q, first->key);
-    pile->gone = is_inline(q) ? 0 : *block_of(first);
-    memcpy(moving(pile), ranked(&row, count - 1), row.stride);
     pile->hole = 0;
+    if (is_last_next(q, &row, count)) {
+        next = ranked(&row, count - 1);
+        pile->hole = count - 1; /* no entry is missing */
+    }
+    copy_item(item, item_of(q, next), q->item_size);
+    if (priority_out)
+        *priority_out = plait__pile_key(q, next->key);
+    pile->gone = is_inline(q) ? 0 : *block_of(next);
+    copy_entry(moving(pile), ranked(&row, count - 1), row.stride);
     pile->after = count - 1;
     set_change(pile, SINKING);
     finish_moving(q, &row, pile);
+}
+
+/* A block that was got for a put: has the put happened? */
+static bool is_of_last(const struct plait_queue *q, uint64_t block)
+{
+    struct plait__row row = plait__row(q);
+    uint64_t count = plait__count_of(q);
+
+    return plait__pile_of(q)->change == APPENDED && count && *block_of(ranked(&row, count - 1)) == block;
 }
 
 int plait__heap_repair(struct plait_queue *q)
@@ -262,6 +360,10 @@ int plait__heap_repair(struct plait_queue *q)
         finish_placed(q, pile);
     } else {
         pile->gone = 0;
+        if (pile->fresh && !plait__row_is_reached(q, plait__count_of(q)))
+            return EBADMSG;
+        if (pile->fresh && is_of_last(q, pile->fresh))
+            pile->fresh = 0;
         if (pile->fresh)
             plait__memory_free(q->base, &pile->fresh);
     }
@@ -279,7 +381,8 @@ void plait__heap_unmake(struct plait_queue *q)
 bool plait__heap_is_sound(struct plait_queue *q)
 {
     struct plait__row row = plait__row(q);
-    bool sound = plait__pile_of(q)->change == NONE;
+    uint32_t change = plait__pile_of(q)->change;
+    bool sound = change == NONE || change == APPENDED;
 
     for (uint64_t i = 0; sound && !is_inline(q) && i < plait__count_of(q); i++)
         sound = plait__queue_is_block(q, *block_of(ranked(&row, i)), q->item_size);

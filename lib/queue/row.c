@@ -88,7 +88,7 @@ static uint64_t *segment_of(struct plait_queue *q, uint64_t position)
 /* What the row had not reached when the queue was opened may hold anything: is it a segment? */
 static int look_at(struct plait_queue *q, uint64_t place)
 {
-    if (!plait__queue_is_block(q, place, q->stride << plait__pile_of(q)->shift))
+    if (q->base && !plait__queue_is_block(q, place, q->stride << plait__pile_of(q)->shift))
         return EBADMSG;
     q->looked_at[0] = place;
     return 0;
@@ -103,17 +103,15 @@ static int reach(struct plait_queue *q, uint64_t position, uint64_t first, uint6
         err = enlarge_directory(q);
     if (__builtin_expect(err == 0 && !*segment_of(q, position), 0))
         err = plait__memory_alloc(q->base, q->stride << plait__pile_of(q)->shift, segment_of(q, position));
-    if (err == 0 && q->base && __builtin_expect(*segment_of(q, position) != q->looked_at[0], 0))
+    if (err == 0 && __builtin_expect(*segment_of(q, position) != q->looked_at[0], 0))
         err = look_at(q, *segment_of(q, position));
     return err;
 }
 
-int plait__row_reach(struct plait_queue *q)
+int plait__row_reach_far(struct plait_queue *q)
 {
     uint64_t count = plait__count_of(q), all = count + plait__row_lead(q);
 
-    if (q->maxsize)
-        return count < q->maxsize ? 0 : EAGAIN;
     if (plait__has_bottom(q) && count == COUNT_MAX)
         return q->base ? ENOSPC : ENOMEM;
     return reach(q, plait__position(q, all), plait__position(q, 0), all + 1);
@@ -130,8 +128,7 @@ int plait__row_reach_front(struct plait_queue *q)
     return reach(q, position, position, count + 1);
 }
 
-/* Give that segment back, unless in a ring that is nearly full it is one of those in use. */
-static void give_back(struct plait_queue *q, uint64_t segment)
+void plait__row_give_back(struct plait_queue *q, uint64_t segment)
 {
     struct plait__directory *d = plait__directory(q);
     uint64_t first = plait__position(q, 0);
@@ -140,30 +137,6 @@ static void give_back(struct plait_queue *q, uint64_t segment)
 
     if (*place && ((segment - (first >> plait__pile_of(q)->shift)) & (d->room - 1)) >= used)
         plait__memory_free(q->base, place);
-}
-
-/* In the middle of a segment? Then the one beyond is far enough from being needed. */
-static bool is_half(const struct plait_queue *q, uint64_t position)
-{
-    uint64_t half = (uint64_t)1 << (plait__pile_of(q)->shift - 1);
-
-    return (position & (2 * half - 1)) == half;
-}
-
-void plait__row_retreat(struct plait_queue *q)
-{
-    uint64_t end = plait__position(q, plait__count_of(q) + plait__row_lead(q));
-
-    if (is_half(q, end))
-        give_back(q, (end >> plait__pile_of(q)->shift) + 1);
-}
-
-void plait__row_retreat_front(struct plait_queue *q)
-{
-    uint64_t first = plait__position(q, 0);
-
-    if (is_half(q, first))
-        give_back(q, (first >> plait__pile_of(q)->shift) - 1);
 }
 
 /* A directory that is not in use, after a death. */

@@ -6,6 +6,8 @@
 #ifndef PLAIT_QUEUE_ROW_H
 #define PLAIT_QUEUE_ROW_H
 
+#include <errno.h>
+
 #include "base/atomic.h"
 #include "queue/body.h"
 
@@ -129,13 +131,55 @@ static inline void *plait__row_entry(const struct plait_queue *q, uint64_t numbe
     return plait__row_at(&row, position);
 }
 
+/* The rest of plait__row_reach: the row has no limit, and its last segment may be new. */
+int plait__row_reach_far(struct plait_queue *q);
+
 /* See that there is memory for an entry behind the last, or before the first. 0; EAGAIN: no room; ENOMEM, ENOSPC. */
-int plait__row_reach(struct plait_queue *q);
+static inline int plait__row_reach(struct plait_queue *q)
+{
+    uint64_t count = plait__count_of(q), segment;
+    struct plait__directory *d;
+
+    if (q->maxsize)
+        return count < q->maxsize ? 0 : EAGAIN;
+    if (q->body->kind == PLAIT_DEQUE)
+        return plait__row_reach_far(q);
+    d = plait__directory(q);
+    segment = (count + plait__row_lead(q)) >> plait__pile_of(q)->shift;
+    if (__builtin_expect(segment < d->room && d->segments[segment] && d->segments[segment] == q->looked_at[0], 1))
+        return 0;
+    return plait__row_reach_far(q);
+}
+
 int plait__row_reach_front(struct plait_queue *q);
 
+/* In the middle of a segment? Then the one beyond is far enough from being needed. */
+static inline bool plait__row_is_half(const struct plait_queue *q, uint64_t position)
+{
+    uint64_t half = (uint64_t)1 << (plait__pile_of(q)->shift - 1);
+
+    return (position & (2 * half - 1)) == half;
+}
+
+/* Give that segment back, unless in a ring that is nearly full it is one of those in use. */
+void plait__row_give_back(struct plait_queue *q, uint64_t segment);
+
 /* The row has become shorter by one at that end: a segment may no longer be wanted. */
-void plait__row_retreat(struct plait_queue *q);
-void plait__row_retreat_front(struct plait_queue *q);
+static inline void plait__row_retreat(struct plait_queue *q)
+{
+    uint64_t end = plait__position(q, plait__count_of(q) + plait__row_lead(q));
+
+    if (__builtin_expect(plait__row_is_half(q, end), 0))
+        plait__row_give_back(q, (end >> plait__pile_of(q)->shift) + 1);
+}
+
+static inline void plait__row_retreat_front(struct plait_queue *q)
+{
+    uint64_t first = plait__position(q, 0);
+
+    if (__builtin_expect(plait__row_is_half(q, first), 0))
+        plait__row_give_back(q, (first >> plait__pile_of(q)->shift) - 1);
+}
 
 int plait__row_make(struct plait_queue *q);
 void plait__row_unmake(struct plait_queue *q);

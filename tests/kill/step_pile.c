@@ -13,7 +13,9 @@ static int child_number;         /* of the item that the child puts, or would ge
 static bool child_puts;
 static bool expected[ITEMS_MAX]; /* those that must be there, but for the child's */
 
-static int64_t priority_of(long number) { return number * 7 % 5; }
+static int least = -1; /* the item that comes before all others by priority */
+
+static int64_t priority_of(long number) { return number == least ? -1 : number * 7 % 5; }
 
 static int put_numbered(long number)
 {
@@ -29,6 +31,7 @@ static void make_pile(enum plait_queue_kind kind, bool small, size_t maxsize, en
     used_before = used();
     memset(expected, 0, sizeof expected);
     count = 0;
+    least = -1;
     opts = (struct plait_queue_opts){ .item_size = small ? sizeof(long) : sizeof(struct item), .maxsize = maxsize,
                                       .arena = arena, .kind = kind, .overflow = overflow };
     if (plait_queue_new(&queue, &opts))
@@ -144,6 +147,15 @@ static void heap_with_one_item(void) { make_pile(PLAIT_PRIORITY, true, 40, 0); p
 static void empty_heap(void) { make_pile(PLAIT_PRIORITY, true, 0, 0); child_will_put(); }
 static void heap_with_room_for_a_block(void) { make_pile(PLAIT_PRIORITY, false, 0, 0); put_more(12); child_will_put(); }
 static void heap_with_blocks(void) { make_pile(PLAIT_PRIORITY, false, 0, 0); put_more(12); child_will_get(); }
+
+/* The last one is out of place, which the next put sees to. */
+static void put_least(void) { least = count; put_more(1); }
+static void heap_with_the_least_last(void) { make_pile(PLAIT_PRIORITY, true, 40, 0); put_more(30); put_least(); child_will_put(); }
+static void blocks_with_the_least_last(void) { make_pile(PLAIT_PRIORITY, false, 0, 0); put_more(12); put_least(); child_will_put(); }
+
+/* Or it is got, being the first. */
+static void heap_with_the_first_last(void) { make_pile(PLAIT_PRIORITY, true, 40, 0); put_more(30); put_least(); child_will_get(); }
+static void blocks_with_the_first_last(void) { make_pile(PLAIT_PRIORITY, false, 0, 0); put_more(12); put_least(); child_will_get(); }
 
 /* The child's put discards the oldest: that one may be gone without it, for the two are two steps. */
 static int oldest = -1;
@@ -302,6 +314,14 @@ static const struct step_op ops[] = {
       .prepare = heap_with_one_item, .before = take_part, .operate = get_child_item, .verify = all_come_out },
     { .name = "priority get, from a block of its own",
       .prepare = heap_with_blocks, .before = take_part, .operate = get_child_item, .verify = all_come_out },
+    { .name = "priority put after the least",
+      .prepare = heap_with_the_least_last, .before = take_part, .operate = put_child_item, .verify = all_come_out },
+    { .name = "priority put after the least, in blocks",
+      .prepare = blocks_with_the_least_last, .before = take_part, .operate = put_child_item, .verify = all_come_out },
+    { .name = "priority get of the least and last",
+      .prepare = heap_with_the_first_last, .before = take_part, .operate = get_child_item, .verify = all_come_out },
+    { .name = "priority get of the least and last, from a block",
+      .prepare = blocks_with_the_first_last, .before = take_part, .operate = get_child_item, .verify = all_come_out },
     { .name = "fifo peek, unbounded, next segment",
       .prepare = chain_to_be_looked_into, .before = take_part, .operate = look_at_item, .verify = all_come_out },
     { .name = "fifo snapshot",
