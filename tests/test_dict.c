@@ -135,6 +135,50 @@ IN_BOTH(keys_and_values_are_bytes_of_any_length)
     drop(d);
 }
 
+/* Sizes at which what an entry looks like changes (queue/dict.h), for key and value in all combinations. */
+IN_BOTH(lengths_around_those_that_are_kept_otherwise)
+{
+    static const size_t sizes[] = { 0, 8, 65534, 65535, 65536, 200000 };
+    enum { SIZES = sizeof sizes / sizeof sizes[0] };
+    plait_dict_t *d = make(shared);
+    char *key = malloc(200000), *value = malloc(200000), *copy;
+    struct plait_dict_item *items;
+    size_t count, size;
+
+    memset(key, 'k', 200000);
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t v = 0; v < SIZES; v++) {
+            for (size_t k = 0; k < SIZES; k++) {
+                size_t value_size = sizes[(v + k) % SIZES];
+
+                memset(value, (int)('a' + v), value_size);
+                assert_int_equal(plait_dict_set(d, key, sizes[k], value, value_size), 0);
+            }
+            for (size_t k = 0; k < SIZES; k++) {
+                size_t value_size = sizes[(v + k) % SIZES];
+
+                assert_int_equal(plait_dict_get_copy(d, key, sizes[k], (void **)&copy, &size), 0);
+                assert_int_equal(size, value_size);
+                for (size_t i = 0; i < size; i++)
+                    assert_int_equal(copy[i], 'a' + (int)v);
+                free(copy);
+            }
+            assert_int_equal(plait_dict_items(d, &items, &count), 0);
+            assert_int_equal(count, SIZES);
+            for (size_t k = 0; k < SIZES; k++) {
+                assert_int_equal(items[k].key_size, sizes[k]); /* they keep their places */
+                assert_memory_equal(items[k].key, key, sizes[k]);
+                assert_int_equal(items[k].value_size, sizes[(v + k) % SIZES]);
+            }
+            free(items);
+        }
+    for (size_t k = 0; k < SIZES; k++)
+        assert_int_equal(plait_dict_delete(d, key, sizes[k]), 0);
+    free(key);
+    free(value);
+    drop(d);
+}
+
 IN_BOTH(value_that_does_not_fit_is_told_and_not_copied)
 {
     plait_dict_t *d = make(shared);
@@ -737,6 +781,15 @@ static void damaged_dict_answers(void **state)
     entry = (unsigned char *)found.entry;
     for (size_t at = 0; at < sizeof *found.entry; at++)
         assert_in_range(damaged(&entry[at], &ref, image, size), 0, 1);
+    assert_int_equal(plait_dict_set(d, key.bytes, 8, arena->base, 70000), 0); /* its sizes stand elsewhere */
+    assert_int_equal(plait_arena_usage(arena, NULL, &size, NULL), 0);
+    image = realloc(image, size);
+    assert_non_null(image);
+    memcpy(image, arena->base, size);
+    assert_int_equal(plait__dict_find(d, &key, &found), 0);
+    entry = (unsigned char *)found.entry;
+    for (size_t at = 0; at < sizeof *found.entry + sizeof(struct plait__dict_sizes); at++)
+        assert_in_range(damaged(&entry[at], &ref, image, size), 0, 1);
     found.entry->next = *found.link; /* a circle */
     assert_int_equal(child_run(open_and_use, &ref), 1);
     memcpy(arena->base, image, size);
@@ -1011,6 +1064,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(value_is_what_was_set_last),
         cmocka_unit_test(keys_and_values_are_bytes_of_any_length),
+        cmocka_unit_test(lengths_around_those_that_are_kept_otherwise),
         cmocka_unit_test(value_that_does_not_fit_is_told_and_not_copied),
         cmocka_unit_test(setdefault_sets_only_what_is_missing),
         cmocka_unit_test(absurd_sizes_are_refused),

@@ -62,16 +62,19 @@ static int make_key(const struct plait_dict *d, const void *bytes, size_t size, 
 
 static int copy_out(const struct plait__dict_entry *e, void *value, size_t room, size_t *size_out)
 {
+    struct plait__dict_pair pair;
+
     if (!e)
         return ENOENT;
+    pair = plait__dict_pair_of(e);
     if (size_out)
-        *size_out = e->value_size;
-    if (size_out ? e->value_size > room : e->value_size != room)
+        *size_out = pair.value_size;
+    if (size_out ? pair.value_size > room : pair.value_size != room)
         return EMSGSIZE;
-    if (e->value_size == sizeof(uint64_t))
-        memcpy(value, plait__dict_value(e), sizeof(uint64_t));
-    else if (e->value_size)
-        memcpy(value, plait__dict_value(e), e->value_size);
+    if (pair.value_size == sizeof(uint64_t))
+        memcpy(value, pair.value, sizeof(uint64_t));
+    else if (pair.value_size)
+        memcpy(value, pair.value, pair.value_size);
     return 0;
 }
 
@@ -142,17 +145,18 @@ int plait_dict_get_copy(plait_dict_t *d, const void *key, size_t key_size, void 
 {
     struct plait__dict_found found;
     char *copy = NULL;
-    size_t size;
+    size_t size, room;
     int err = find_to_read(d, key, key_size, &found);
 
     *value_out = NULL;
     if (err)
         return err;
     if (found.entry) {
-        copy = malloc(found.entry->value_size + 1);
-        err = copy ? copy_out(found.entry, copy, found.entry->value_size, size_out ? size_out : &size) : ENOMEM;
+        room = plait__dict_pair_of(found.entry).value_size;
+        copy = malloc(room + 1);
+        err = copy ? copy_out(found.entry, copy, room, size_out ? size_out : &size) : ENOMEM;
         if (copy)
-            copy[found.entry->value_size] = 0;
+            copy[room] = 0;
     } else {
         err = ENOENT;
     }
@@ -325,8 +329,10 @@ int plait_dict_modify(plait_dict_t *d, const void *key, size_t key_size,
     if (err)
         return err;
     if (found.entry) {
-        change.value = change.new_value = plait__dict_value(found.entry);
-        change.value_size = change.new_size = found.entry->value_size;
+        struct plait__dict_pair pair = plait__dict_pair_of(found.entry);
+
+        change.value = change.new_value = pair.value;
+        change.value_size = change.new_size = pair.value_size;
     }
     err = function(&change, arg);
     if (err == 0)
@@ -400,8 +406,10 @@ int plait_dict_compare_delete(plait_dict_t *d, const void *key, size_t key_size,
 
 static struct plait_dict_item item_of(const struct plait__dict_entry *e)
 {
-    return (struct plait_dict_item){ .key = e->bytes, .key_size = e->key_size,
-                                     .value = plait__dict_value(e), .value_size = e->value_size,
+    struct plait__dict_pair pair = plait__dict_pair_of(e);
+
+    return (struct plait_dict_item){ .key = pair.key, .key_size = pair.key_size,
+                                     .value = pair.value, .value_size = pair.value_size,
                                      .version = e->version, .number = e->number };
 }
 

@@ -39,15 +39,32 @@ struct plait__dict_body {
 
 #define PLAIT__DICT_MAGIC 0x44696374u
 
-/* A key and its value, const but for `next`. The value begins at a multiple of 8. */
+/*
+ * A key and its value, const but for `next`: the bytes of the key, and from the next multiple of 8 on those of the value. Where one of
+ * them is too long for 16 bits, both sizes are LONG, and stand in front of the key (dict_sizes). So a short key and value, of 16 bytes
+ * together, fit into the smallest block of an arena, which is one line of the cache.
+ */
 struct plait__dict_entry {
     uint64_t next; /* guarded by lock: the chain goes on there */
     uint32_t hash;
-    uint32_t key_size;
-    uint64_t value_size;
+    uint16_t key_size, value_size;
     uint64_t version;
     uint64_t number; /* the first version that this key had */
     char bytes[];
+};
+
+enum { PLAIT__DICT_LONG = UINT16_MAX };
+
+_Static_assert(sizeof(struct plait__dict_entry) + 16 <= PLAIT__BLOCK_UNIT - sizeof(struct plait__block), "the smallest block");
+
+struct plait__dict_sizes {
+    uint64_t key, value;
+};
+
+/* What an entry has: where, and of what sizes. */
+struct plait__dict_pair {
+    const char *key, *value;
+    uint64_t key_size, value_size;
 };
 
 /* A handle. */
@@ -83,9 +100,17 @@ static inline void *plait__dict_memory(const struct plait_dict *d, uint64_t plac
     return (void *)((uintptr_t)d->base + (uintptr_t)(place + d->skew));
 }
 
-static inline const void *plait__dict_value(const struct plait__dict_entry *e)
+static inline struct plait__dict_pair plait__dict_pair_of(const struct plait__dict_entry *e)
 {
-    return e->bytes + ((uint64_t)e->key_size + 7) / 8 * 8;
+    struct plait__dict_pair pair = { .key = e->bytes, .key_size = e->key_size, .value_size = e->value_size };
+
+    if (__builtin_expect(pair.key_size == PLAIT__DICT_LONG, 0)) {
+        const struct plait__dict_sizes *sizes = (const void *)e->bytes;
+
+        pair = (struct plait__dict_pair){ .key = (const char *)(sizes + 1), .key_size = sizes->key, .value_size = sizes->value };
+    }
+    pair.value = pair.key + (pair.key_size + 7) / 8 * 8;
+    return pair;
 }
 
 uint32_t plait__dict_hash(const struct plait_dict *d, const void *key, size_t size);

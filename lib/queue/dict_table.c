@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * A table of buckets, each the beginning of a chain of entries. There are as many buckets as keys, about: with each new key that
- * is one too many, the table gets one bucket more, and one less when it has become four times too large (linear hashing, Litwin 1980). With n
+ * A table of buckets, each the beginning of a chain of entries. There are twice as many buckets as keys, about: with each new key the
+ * table gets two buckets more, and some less when it has become four times too large (linear hashing, Litwin 1980). With n
  * buckets, and 2^L the largest power of two in n, a hash belongs to the bucket of its L + 1 lowest bits, or if there is none
  * of that number as yet, to that of its L lowest. So bucket n, when it comes, gets what has bit L set from bucket n - 2^L, its parent.
  *
@@ -47,7 +47,7 @@
 
 #include "base/atomic.h"
 
-enum { SHRINK_STEPS = 5, SEGMENT_FIRST_LOG = 3 };
+enum { SPARSE = 2 /* buckets for each key */, GROW_STEPS = 2 * SPARSE, SHRINK_STEPS = 5 * SPARSE, SEGMENT_FIRST_LOG = 3 };
 
 static void set_link(uint64_t *link, uint64_t place)
 {
@@ -63,22 +63,25 @@ static bool is_block(const struct plait_dict *d, uint64_t place, uint64_t size)
     return size < d->base->limit && plait__arena_block_is_used(d->base, place + d->skew, size);
 }
 
-/* Is there memory up to here? */
-static bool reaches(struct plait_dict *d, uint64_t end)
+/* Is there memory up to here, other than when last looked? */
+static __attribute__((noinline)) bool reaches_now(struct plait_dict *d, uint64_t end)
 {
-    uint64_t top;
+    uint64_t top = load64_acquire(&d->base->top); /* E2 of alloc.c */
 
-    if (__builtin_expect(end <= load64_relaxed(&d->safe), 1)) /* relaxed: it never shrinks */
-        return true;
-    top = load64_acquire(&d->base->top); /* E2 of alloc.c */
     if (top > d->arena->limit)
         return false;
     store64_relaxed(&d->safe, top);
     return end <= top;
 }
 
+/* Is there memory up to here? */
+static inline bool reaches(struct plait_dict *d, uint64_t end)
+{
+    return __builtin_expect(end <= load64_relaxed(&d->safe), 1) /* relaxed: it never shrinks */ || reaches_now(d, end);
+}
+
 /* The entry at a place, or NULL: none can be there. */
-static struct plait__dict_entry *entry_at(struct plait_dict *d, uint64_t place)
+static inline struct plait__dict_entry *entry_at(struct plait_dict *d, uint64_t place)
 {
     if (d->base &&
         (place % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block) || place > d->arena->limit ||
@@ -87,16 +90,23 @@ static struct plait__dict_entry *entry_at(struct plait_dict *d, uint64_t place)
     return plait__dict_memory(d, place);
 }
 
-static uint64_t size_of(const struct plait__dict_entry *e)
-{
-    return sizeof *e + ((uint64_t)e->key_size + 7) / 8 * 8 + e->value_size;
-}
-
 /* Do its bytes lie in the arena as well? */
-static bool is_whole(struct plait_dict *d, const struct plait__dict_entry *e)
+static inline bool is_whole(struct plait_dict *d, const struct plait__dict_entry *e)
 {
-    return !d->base || (e->value_size < d->arena->limit &&
-                        reaches(d, plait__offset_in(d->base, e) + size_of(e)));
+    uint64_t at = plait__offset_in(d->base, e->bytes), key = e->key_size, value = e->value_size;
+
+    if (!d->base)
+        return true;
+    if (__builtin_expect(key == PLAIT__DICT_LONG, 0)) {
+        const struct plait__dict_sizes *sizes = (const void *)e->bytes;
+
+        at += sizeof *sizes;
+        if (!reaches(d, at))
+            return false;
+        key = sizes->key;
+        value = sizes->value;
+    }
+    return key <= UINT32_MAX && value < d->arena->limit && reaches(d, at + (key + 7) / 8 * 8 + value);
 }
 
 /* ---- Buckets ----------------------------------------------------------------------------------------------------- */
@@ -174,7 +184,21 @@ uint32_t plait__dict_hash(const struct plait_dict *d, const void *key, size_t si
         memcpy(&word, bytes, sizeof word);
         state = mix(state, word);
     }
-    return (uint32_t)(mix(mix(state, rest_of(bytes, size)), MIX) >> 32);
+    if (size)
+        state = mix(state, rest_of(bytes, size));
+    return (uint32_t)(state * MIX >> 32);
+}
+
+/* Keys of one size that is that of a word are many. */
+static inline bool is_same(const void *bytes, const void *others, size_t size)
+{
+    uint64_t word, other;
+
+    if (size != sizeof word)
+        return memcmp(bytes, others, size) == 0;
+    memcpy(&word, bytes, sizeof word);
+    memcpy(&other, others, sizeof other);
+    return word == other;
 }
 
 /* Does a hash come before another in a chain? */
@@ -195,10 +219,13 @@ int plait__dict_find(struct plait_dict *d, const struct plait__dict_key *key, st
         e = entry_at(d, *link);
         if (__builtin_expect(!e || steps++ > d->most, 0))
             return EBADMSG;
-        if (e->hash == key->hash && e->key_size == key->size) {
+        if (e->hash == key->hash) {
+            struct plait__dict_pair pair;
+
             if (!is_whole(d, e))
                 return EBADMSG;
-            if (memcmp(e->bytes, key->bytes, key->size) == 0) {
+            pair = plait__dict_pair_of(e);
+            if (pair.key_size == key->size && is_same(pair.key, key->bytes, key->size)) {
                 found_out->entry = e;
                 break;
             }
@@ -303,10 +330,10 @@ static void shrink(struct plait_dict *d)
 
 static void fit(struct plait_dict *d)
 {
-    if (d->body->count > d->body->buckets)
+    for (int i = 0; i < GROW_STEPS && d->body->buckets < SPARSE * d->body->count; i++)
         grow(d);
     for (int i = 0; i < SHRINK_STEPS && d->body->buckets > PLAIT__DICT_FIRST &&
-                    d->body->count < d->body->buckets / 4; i++)
+                    d->body->count < d->body->buckets / (4 * SPARSE); i++)
         shrink(d);
 }
 
@@ -340,7 +367,12 @@ int plait__dict_set(struct plait_dict *d, const struct plait__dict_key *key, con
     const struct plait__dict_entry *old = found->entry;
     struct plait__dict_entry *e;
     uint64_t version = b->versions + 1;
-    int err = plait__memory_alloc(d->base, sizeof *e + ((uint64_t)key->size + 7) / 8 * 8 + value_size, &b->fresh);
+    bool is_long = key->size >= PLAIT__DICT_LONG || value_size >= PLAIT__DICT_LONG;
+    struct plait__dict_pair pair;
+    int err = plait__memory_alloc(d->base,
+                                  sizeof *e + (is_long ? sizeof(struct plait__dict_sizes) : 0) +
+                                      ((uint64_t)key->size + 7) / 8 * 8 + value_size,
+                                  &b->fresh);
 
     if (err)
         return err;
@@ -348,14 +380,20 @@ int plait__dict_set(struct plait_dict *d, const struct plait__dict_key *key, con
     e = plait__dict_memory(d, b->fresh);
     e->next = old ? old->next : *found->link;
     e->hash = key->hash;
-    e->key_size = key->size;
-    e->value_size = value_size;
+    e->key_size = is_long ? PLAIT__DICT_LONG : (uint16_t)key->size;
+    e->value_size = is_long ? PLAIT__DICT_LONG : (uint16_t)value_size;
     e->version = version;
     e->number = old ? old->number : version;
+    if (is_long) {
+        struct plait__dict_sizes sizes = { key->size, value_size };
+
+        memcpy(e->bytes, &sizes, sizeof sizes);
+    }
+    pair = plait__dict_pair_of(e);
     if (key->size)
-        memcpy(e->bytes, key->bytes, key->size);
+        memcpy((char *)(uintptr_t)pair.key, key->bytes, key->size);
     if (value_size)
-        memcpy((char *)plait__dict_memory(d, b->fresh) + size_of(e) - value_size, value, value_size);
+        memcpy((char *)(uintptr_t)pair.value, value, value_size);
     b->after = b->count + !old;
     b->gone = old ? *found->link : 0;
     set_link(found->link, b->fresh); /* LINK */

@@ -104,8 +104,8 @@ uint64_t plait__rwlock_shared_group(const plait_rwlock_t *rw, const struct plait
     return (uint64_t)1 << number_of(rw, slot) % GROUPS;
 }
 
-int plait__rwlock_shared_publish(plait_rwlock_t *rw, struct plait__slot *self, uint64_t number,
-                                 struct plait__hold **hold_out)
+static inline __attribute__((always_inline)) int publish(plait_rwlock_t *rw, struct plait__slot *self, uint64_t number,
+                                                         struct plait__hold **hold_out)
 {
     struct plait__hold contents = { .number = number, .state = PLAIT__HOLD_READING, .count = 1 };
     int err = plait__hold_take(plait__rwlock_header(rw), self, name_of(rw), &contents, hold_out);
@@ -117,9 +117,10 @@ int plait__rwlock_shared_publish(plait_rwlock_t *rw, struct plait__slot *self, u
     return 0;
 }
 
-static int publish(plait_rwlock_t *rw, struct plait__slot *self, struct plait__hold **hold_out)
+int plait__rwlock_shared_publish(plait_rwlock_t *rw, struct plait__slot *self, uint64_t number,
+                                 struct plait__hold **hold_out)
 {
-    return plait__rwlock_shared_publish(rw, self, plait__fiber_number, hold_out);
+    return publish(rw, self, number, hold_out);
 }
 
 /* Give a hold up: as plait__hold_drop, and a full barrier. */
@@ -146,7 +147,7 @@ int plait__rwlock_shared_read(plait_rwlock_t *rw, plait_time_t deadline)
         store_relaxed(&hold->count, load_relaxed(&hold->count) + 1); /* relaxed: owner only */
         return 0;
     }
-    err = publish(rw, self, &hold);
+    err = publish(rw, self, plait__fiber_number, &hold);
     if (err)
         return err;
     pass = (struct plait__gate_pass){ &hold->state, &self->row.wanted, plait__rwlock_shared_group(rw, self) };
@@ -395,7 +396,7 @@ int plait__rwlock_shared_downgrade(plait_rwlock_t *rw)
         return EINVAL;
     err = plait__member(plait__rwlock_header(rw), &self);
     if (!err)
-        err = publish(rw, self, &hold); /* before the gate opens: the next writer sees it */
+        err = publish(rw, self, plait__fiber_number, &hold); /* before the gate opens: the next writer sees it */
     if (err)
         return err;
     or64_seqcst(&rw->groups, plait__rwlock_shared_group(rw, self));
