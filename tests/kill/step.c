@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 
+#include "kill/way.h"
 #include "kill/world.h"
 #include "support/cmocka.h"
 #include "wait/spin.h"
@@ -20,10 +21,10 @@ enum { STEP_HANG_SECONDS = 30 };
 
 /*
  * In the short version, kills for each operation: every k where they suffice, else some, other ones in each run. Counted and not
- * timed, so that a slow machine makes as many; where others have to be started and to fall asleep each time, fewer, and of a long
- * operation as many as these steps suffice for. A broken one must be noticed.
+ * timed, so that a slow machine makes as many; fewer where others have to be started and to fall asleep each time, and still fewer
+ * where the child has to be stepped all the way. A broken one must be noticed.
  */
-enum { KILLS_ALONE = 4, KILLS_AMONG_OTHERS = 2, KILLS_MIN = 2, KILLS_OF_BROKEN = 30, STEPS = 12000 };
+enum { KILLS_ALONE = 16, KILLS_AMONG_OTHERS = 6, KILLS_STEPPED = 2, KILLS_OF_BROKEN = 30 };
 
 static const struct step_table *const tables[] = {
     &step_lock,
@@ -52,9 +53,9 @@ enum { TABLES = sizeof tables / sizeof tables[0], OPS_MAX = 500 };
 
 struct step_page *step_page;
 static pid_t child, helper, waker;
-static bool soak;
+static bool soak, step_slowly;
 static unsigned seed;
-static unsigned long steps_taken, kills_made;
+static unsigned long kills_made;
 static char where[200];
 
 /* The allocator's own lock has no deadline: a hang there ends the program. */
@@ -120,17 +121,6 @@ static pid_t fork_child(const struct step_op *op)
     return pid;
 }
 
-/* One instruction. False: the child is not there any more. */
-static bool step_once_more(pid_t pid)
-{
-    int status;
-
-    if (ptrace(PTRACE_SINGLESTEP, pid, 0, 0) != 0 || waitpid(pid, &status, 0) != pid)
-        return false;
-    steps_taken++;
-    return WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
-}
-
 static void kill_child(pid_t pid)
 {
     kill(pid, SIGKILL);
@@ -160,12 +150,39 @@ static const char *start_others(const struct step_op *op)
     return NULL;
 }
 
+/* To the end of the operation, whose way is written down. How many instructions; -1: it crashed. */
+static long step_to_the_end(void)
+{
+    long count = 0;
+
+    for (way_begin(child); !step_page->done; way_note(child), count++)
+        if (!way_step(child))
+            return -1;
+    return count;
+}
+
+/*
+ * Where somebody runs beside the child, it has to be as slow as when its way was written down. Slowly is also how in the long version
+ * those are killed again who have gone another way.
+ */
+static long step_to(const struct step_op *op, long k)
+{
+    long count = 0;
+
+    if (!op->waker && !step_slowly)
+        return way_go(child, k, &step_page->done);
+    for (; count < k && !step_page->done; count++)
+        if (!way_step(child))
+            return -1;
+    return count;
+}
+
 /* Step, kill, verify. What is wrong, or NULL. */
 static const char *step_and_kill(const struct step_op *op, long k, long *count_out, bool *done_out)
 {
-    for (*count_out = 0; *count_out < k && !step_page->done; ++*count_out)
-        if (!step_once_more(child))
-            return "the child crashed";
+    *count_out = k == LONG_MAX ? step_to_the_end() : step_to(op, k);
+    if (*count_out < 0)
+        return "the child crashed";
     *done_out = step_page->done;
     kill_child(child);
     return op->verify(*done_out);
@@ -216,11 +233,10 @@ static long stride_for(long count)
     return stride;
 }
 
-/* How many kills an operation of so many instructions gets. */
-static long kills_for(const struct step_op *op, long length)
+/* How many kills an operation gets. */
+static long kills_for(const struct step_op *op)
 {
     const char *kills = getenv("PLAIT_STEP_KILLS");
-    long affordable = STEPS / (length / 2 + 1);
 
     if (soak)
         return LONG_MAX;
@@ -228,17 +244,16 @@ static long kills_for(const struct step_op *op, long length)
         return atol(kills);
     if (op->hangs)
         return KILLS_OF_BROKEN;
-    if (op->helper || op->waker)
-        return KILLS_AMONG_OTHERS;
-    if (affordable < KILLS_MIN)
-        return KILLS_MIN;
-    return affordable < KILLS_ALONE ? affordable : KILLS_ALONE;
+    if (op->waker)
+        return KILLS_STEPPED;
+    return op->helper ? KILLS_AMONG_OTHERS : KILLS_ALONE;
 }
 
 static void step_through(void **state)
 {
     const struct step_op *op = *state;
     const char *at = getenv("PLAIT_STEP_AT");
+    unsigned long strays = way_strays, before;
     long length, taken, faults = 0, rounds = 0, wanted, count, stride, k;
     const char *wrong;
     bool done;
@@ -247,12 +262,18 @@ static void step_through(void **state)
     if (wrong && !op->hangs)
         fail_msg("%s, not killed: %s", op->name, wrong);
     count = length + 1;
-    wanted = kills_for(op, length);
+    wanted = kills_for(op);
     stride = stride_for(count);
     for (k = rand_r(&seed) % count; rounds < count && rounds < wanted; k = (k + stride) % count) {
         if (at)
             k = atol(at);
+        before = way_strays;
         wrong = kill_after(op, k, &taken, &done);
+        if (!wrong && soak && way_strays > before) {
+            step_slowly = true;
+            wrong = kill_after(op, k, &taken, &done);
+            step_slowly = false;
+        }
         rounds++;
         faults += wrong != NULL;
         if (wrong && !op->hangs)
@@ -260,8 +281,8 @@ static void step_through(void **state)
     }
     if (op->hangs && faults == 0)
         fail_msg("%s: the harness has not noticed", op->name);
-    print_message("%s: %ld instructions, %ld kills%s\n", op->name, length, rounds,
-                  rounds == count ? ", every one" : "");
+    print_message("%s: %ld instructions, %ld kills%s, %lu of them on another way\n", op->name, length, rounds,
+                  rounds == count ? ", every one" : "", way_strays - strays);
 }
 
 /* Is ptrace allowed here, and does it step? */
@@ -279,7 +300,7 @@ static bool can_step(void)
     }
     if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status))
         return false;
-    possible = step_once_more(pid);
+    possible = way_step(pid);
     kill_child(pid);
     return possible;
 }
@@ -295,15 +316,22 @@ static int drop(void **state)
     return drop_world();
 }
 
-static void list_tests(struct CMUnitTest *tests)
+/* Which part of how many is this? */
+static void read_part(unsigned *part_out, unsigned *parts_out)
 {
-    const char *only = getenv("PLAIT_STEP_ONLY"), *share = getenv("PLAIT_STEP_PART");
-    size_t part = 1, parts = 1, number = 0, count = 0;
+    const char *share = getenv("PLAIT_STEP_PART");
 
-    if (share && (sscanf(share, "%zu/%zu", &part, &parts) != 2 || part < 1 || part > parts)) {
+    *part_out = *parts_out = 1;
+    if (share && (sscanf(share, "%u/%u", part_out, parts_out) != 2 || *part_out < 1 || *part_out > *parts_out)) {
         fprintf(stderr, "PLAIT_STEP_PART=%s: not as 1/2\n", share);
         exit(2);
     }
+}
+
+static void list_tests(struct CMUnitTest *tests, unsigned part, unsigned parts)
+{
+    const char *only = getenv("PLAIT_STEP_ONLY");
+    size_t number = 0, count = 0;
 
     for (size_t t = 0; t < TABLES; t++)
         for (size_t i = 0; i < tables[t]->count && count < OPS_MAX; i++) {
@@ -314,22 +342,31 @@ static void list_tests(struct CMUnitTest *tests)
         }
 }
 
-/* Have the library think that there is one CPU: spins are thousands of instructions that change nothing. */
-static void forgo_spins(void)
+/*
+ * On one CPU: so the library thinks that there is one, for spins are thousands of instructions that change nothing; and a step, which is a
+ * hand-over from here to the child and back, takes a third of the time that it takes between two. Those who share the cases take one each.
+ */
+static void stay_on_one_cpu(unsigned number)
 {
     cpu_set_t all, one;
+    int cpu = -1;
 
     CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    if (sched_getaffinity(0, sizeof all, &all) || sched_setaffinity(0, sizeof one, &one))
+    if (sched_getaffinity(0, sizeof all, &all))
         return;
+    number %= (unsigned)CPU_COUNT(&all);
+    do
+        cpu++;
+    while (!CPU_ISSET(cpu, &all) || number-- > 0);
+    CPU_SET(cpu, &one);
+    sched_setaffinity(0, sizeof one, &one);
     plait__cpus();
-    sched_setaffinity(0, sizeof all, &all);
 }
 
 int main(int argc, char **argv)
 {
     static struct CMUnitTest tests[OPS_MAX];
+    unsigned part, parts;
     int failed;
 
     /* String instructions would be stepped byte by byte. */
@@ -349,9 +386,10 @@ int main(int argc, char **argv)
         return 77;
     }
     print_message("seed %u\n", seed);
-    forgo_spins();
-    list_tests(tests);
+    read_part(&part, &parts);
+    stay_on_one_cpu(part - 1);
+    list_tests(tests, part, parts);
     failed = cmocka_run_group_tests_name("single_step", tests, NULL, NULL);
-    print_message("%lu kills, %lu steps\n", kills_made, steps_taken);
+    print_message("%lu kills, %lu steps, %lu breakpoints, %lu went another way\n", kills_made, way_steps, way_hits, way_strays);
     return failed;
 }
