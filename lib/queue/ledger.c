@@ -34,6 +34,8 @@
  *
  * No wake is lost: RETURNED and `zeros` are stored before the lock is released, and the event counts looked at after that: E3
  * of queue.c.
+ *
+ * tests/models/ledger.pml is a model of it.
  */
 #include "queue/ledger.h"
 
