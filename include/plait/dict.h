@@ -36,9 +36,9 @@ PLAIT_BEGIN_DECLS
  * had returned is there; a change that had not returned has been made whole or not at all; of plait_dict_update, the first so
  * many. Nobody is told. A function that was running in plait_dict_modify has changed nothing.
  *
- * It grows and shrinks by a step with each change, and nobody ever waits for the whole of it to be moved. Beside its bytes a key takes 32
- * bytes (48, if it or its value has 65,535 bytes or more) and its part of a table of 16 to 64; in an arena a key and value of together up to 16 bytes
- * take 64 and that part.
+ * It grows and shrinks by a step with each change, and nobody ever waits for the whole of it to be moved. Beside its bytes a key
+ * takes 32 bytes (48, if it or its value has 65,535 bytes or more) and its part of a table of 16 to 64, in memory of its own. In an
+ * arena a key and a value of together up to 16 bytes take 64, and that part.
  *
  * Answers of every call on a shared dict, beyond its own: ENOSPC: the arena, or its table of participants, is full.
  * EBADMSG: the arena's bytes are damaged. ENOTRECOVERABLE: they were found damaged after a death. EOVERFLOW: as

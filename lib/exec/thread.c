@@ -1,15 +1,53 @@
 /* SPDX-License-Identifier: MIT */
-/* Thread: a pthread whose end can be waited for with a deadline, by several. */
+/*
+ * How it works
+ *
+ * The thread is a joinable pthread, because only pthread_join learns what pthread_exit was given and that the
+ * thread's own destructors have run. A state word says how far it is; all waits are on that word:
+ *
+ *     NEW -> STARTING -> RUNNING -> ENDED -> JOINING -> JOINED
+ *      ^--------'  (the system made no thread)
+ *      ^--------------- REFUSED  (the thread may not use those CPUs)
+ *
+ *   STARTING  plait_thread_start has claimed it; from RUNNING on `pthread` is valid
+ *   ENDED     set by a cleanup handler, so by return, pthread_exit and pthread_cancel alike
+ *   JOINING   one of those who join is in pthread_join, which now takes only as long as the thread's
+ *             destructors; the others wait for
+ *   JOINED    `result` is valid
+ *
+ * A thread that was not made here is adopted when it asks who it is: RUNNING until its thread-specific destructors run, JOINED
+ * from then on.
+ *
+ * E1 result: whoever joined stores `result`, then releases JOINED; joiners acquire the word, then read. What the thread says of
+ * its failure is stored before it releases ENDED.
+ * E2 pthread, native_id: the thread stores them, then releases RUNNING; readers acquire.
+ * E4 pid: who starts stores `pid`, then releases STARTING; who has acquired a later state than NEW reads it. Two may try to
+ * start at once, so it is atomic; they are of one process and store the same.
+ *
+ * The struct belongs to its handles and to the running thread: `owners` counts them, and the last one gives the memory back (E3:
+ * acquire and release on `owners`). A pthread that nobody has joined is detached by that last one.
+ *
+ * All threads that are alive are in a list, under a lock; a handle is given out under it, so before the thread takes itself out and
+ * drops its share.
+ *
+ * Exit: `unfinished` counts the running threads that are not daemons; its top bit says that exit waits.
+ * The count and the list are of one process: a child after fork starts with its only thread.
+ */
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <plait/cancel.h>
+#include <plait/error.h>
 #include <plait/thread.h>
 #include <plait/wait.h>
 
@@ -21,50 +59,34 @@
 #include "wait/point.h"
 #include "wait/waitable.h"
 
-/*
- * How it works
- *
- * The thread is a joinable pthread, because only pthread_join learns what pthread_exit was given and that the
- * thread's own destructors have run. A state word says how far it is; all waits are on that word:
- *
- *     NEW -> STARTING -> RUNNING -> ENDED -> JOINING -> JOINED
- *      ^--------'  (the system made no thread)
- *
- *   STARTING  plait_thread_start has claimed it; from RUNNING on `pthread` is valid
- *   ENDED     set by a cleanup handler, so by return, pthread_exit and pthread_cancel alike
- *   JOINING   one of those who join is in pthread_join, which now takes only as long as the thread's
- *             destructors; the others wait for
- *   JOINED    `result` is valid
- *
- * E1 result: whoever joined stores `result`, then releases JOINED; joiners acquire the word, then read.
- * E2 pthread: the thread stores `pthread`, then releases RUNNING; readers acquire.
- * E4 pid: who starts stores `pid`, then releases STARTING; who has acquired a later state than NEW reads it. Two may try to
- * start at once, so it is atomic; they are of one process and store the same.
- *
- * The struct belongs to two: the handle and the running thread. Each sets its bit in `left` when it goes, and the
- * second one gives the memory back (E3: acquire and release on `left`). A pthread that nobody has joined is
- * detached by that second one.
- *
- * Exit: `unfinished` counts the running threads that are not daemons; its top bit says that exit waits.
- * The count is of one process: a child after fork starts with its only thread.
- */
-
-enum thread_state { NEW, STARTING, RUNNING, ENDED, JOINING, JOINED };
-
-enum { HANDLE_LEFT = 1u << 0, THREAD_LEFT = 1u << 1 };
+enum thread_state { NEW, STARTING, RUNNING, ENDED, JOINING, JOINED, REFUSED };
 
 #define EXIT_WAITS 0x80000000u
 
+enum { CPUS_MAX = 4096, WORD_BITS = 8 * sizeof(unsigned long), TEXT_MAX = 256 };
+
+/* As the kernel wants it. */
+struct cpus {
+    unsigned long words[CPUS_MAX / WORD_BITS];
+};
+
 struct plait_thread {
     uint32_t state;         /* atomic: enum thread_state (E1, E2) */
-    uint32_t left;          /* atomic: who has gone (E3) */
+    uint32_t owners;        /* atomic: handles, and the running thread (E3) */
     void *(*target)(void *); /* const after new */
     void *arg;              /* const after new */
     void *result;           /* written before JOINED (E1) */
     pthread_t pthread;      /* written before RUNNING (E2) */
     pthread_attr_t attr;    /* const after new */
+    struct cpus *cpus;      /* const after new; NULL: any */
     uint32_t pid;           /* atomic: of the process that started it; stored before STARTING (E4) */
+    uint32_t native_id;     /* atomic: written before RUNNING (E2) */
     bool daemon;            /* const after new */
+    bool adopted;           /* const after new: it was not made here */
+    int error;              /* written before ENDED (E1) */
+    char *error_text;       /* the same; NULL: none */
+    plait_thread_t *next;   /* guarded by list_lock, as prev */
+    plait_thread_t *prev;
     char name[];            /* const after new */
 };
 
@@ -72,8 +94,70 @@ static PLAIT_TLS plait_thread_t *current;
 
 static uint32_t unfinished;   /* atomic: see above */
 static uint32_t names_given;  /* atomic */
-static pid_t unfinished_pid;  /* process that `unfinished` is about; written by exit_register and after fork */
-static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pid_t unfinished_pid;  /* process that `unfinished` is about; written by prepare and after fork */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t adopted_key; /* const after prepare: an adopted thread's own handle */
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static plait_thread_t *list;  /* guarded by list_lock: who is alive */
+static size_t listed;         /* guarded by list_lock: how many */
+
+/* ---- The list ---------------------------------------------------------------------------- */
+
+static void enter_list(plait_thread_t *thread)
+{
+    pthread_mutex_lock(&list_lock);
+    thread->prev = NULL;
+    thread->next = list;
+    if (list)
+        list->prev = thread;
+    list = thread;
+    listed++;
+    pthread_mutex_unlock(&list_lock);
+}
+
+static void leave_list(plait_thread_t *thread)
+{
+    pthread_mutex_lock(&list_lock);
+    if (thread->prev)
+        thread->prev->next = thread->next;
+    else
+        list = thread->next;
+    if (thread->next)
+        thread->next->prev = thread->prev;
+    listed--;
+    pthread_mutex_unlock(&list_lock);
+}
+
+/* In a child: nobody else is there. */
+static void list_only(plait_thread_t *thread)
+{
+    pthread_mutex_init(&list_lock, NULL);
+    list = NULL;
+    listed = 0;
+    if (thread)
+        enter_list(thread);
+}
+
+/* ---- Owners ------------------------------------------------------------------------------ */
+
+static void destroy(plait_thread_t *thread)
+{
+    pthread_attr_destroy(&thread->attr);
+    free(thread->cpus);
+    free(thread->error_text);
+    free(thread);
+}
+
+/* The last owner gives the memory back, and a pthread that is not joined away. */
+static void drop(plait_thread_t *thread)
+{
+    if (sub_acqrel(&thread->owners, 1) != 1) /* E3 */
+        return;
+    if (load_acquire(&thread->state) == ENDED)
+        pthread_detach(thread->pthread);
+    destroy(thread);
+}
 
 /* ---- Exit ------------------------------------------------------------------------------- */
 
@@ -96,23 +180,37 @@ void plait__threads_finish(void)
     }
 }
 
+static pid_t own_id(void)
+{
+    return (pid_t)syscall(SYS_gettid);
+}
+
 static void forget_after_fork(void)
 {
     unfinished_pid = getpid();
     store_relaxed(&unfinished, caller_counts());
-    if (current)
-        store_relaxed(&current->pid, (uint32_t)unfinished_pid); /* the only thread */
+    list_only(current);
+    if (current) { /* the only thread */
+        store_relaxed(&current->pid, (uint32_t)unfinished_pid);
+        store_relaxed(&current->native_id, (uint32_t)own_id());
+    }
 }
 
 void plait__thread_forget(void)
 {
+    if (current && current->adopted)
+        pthread_setspecific(adopted_key, NULL);
     current = NULL;
+    list_only(NULL);
     store_relaxed(&unfinished, 0);
 }
 
-static void exit_register(void)
+static void adopted_ended(void *thread);
+
+static void prepare(void)
 {
     unfinished_pid = getpid();
+    pthread_key_create(&adopted_key, adopted_ended);
     pthread_atfork(NULL, NULL, forget_after_fork);
     atexit(plait__threads_finish);
 }
@@ -131,30 +229,15 @@ static void set_state(plait_thread_t *thread, enum thread_state state)
     plait_wake(&thread->state, UINT_MAX, 0);
 }
 
-static void destroy(plait_thread_t *thread)
-{
-    pthread_attr_destroy(&thread->attr);
-    free(thread);
-}
-
-/* One of the two owners goes; the second gives the memory back, and a pthread that is not joined away. */
-static void leave(plait_thread_t *thread, uint32_t who)
-{
-    if (__atomic_fetch_or(&thread->left, who, __ATOMIC_ACQ_REL) == 0)
-        return;
-    if (load_acquire(&thread->state) == ENDED)
-        pthread_detach(thread->pthread);
-    destroy(thread);
-}
-
 static void ended(void *arg)
 {
     plait_thread_t *thread = arg;
     bool counts = !thread->daemon;
 
     current = NULL;
+    leave_list(thread);
     set_state(thread, ENDED);
-    leave(thread, THREAD_LEFT);
+    drop(thread);
     if (counts)
         finished();
 }
@@ -165,10 +248,15 @@ static void *run(void *arg)
     char shown[16];
     void *result;
 
+    if (thread->cpus && syscall(SYS_sched_setaffinity, 0, sizeof *thread->cpus, thread->cpus) < 0) {
+        set_state(thread, REFUSED);
+        return NULL;
+    }
     current = thread;
     snprintf(shown, sizeof shown, "%.15s", thread->name);
     pthread_setname_np(pthread_self(), shown);
     thread->pthread = pthread_self();
+    store_relaxed(&thread->native_id, (uint32_t)own_id()); /* E2 */
     set_state(thread, RUNNING);
     pthread_cleanup_push(ended, thread);
     result = thread->target(thread->arg);
@@ -176,58 +264,186 @@ static void *run(void *arg)
     return result;
 }
 
+/* ---- Threads that were not made here ------------------------------------------------------ */
+
+static void adopted_ended(void *arg)
+{
+    plait_thread_t *thread = arg;
+
+    current = NULL;
+    leave_list(thread);
+    set_state(thread, JOINED);
+    drop(thread);
+}
+
+/* NULL: no memory. */
+static plait_thread_t *make_handle(const char *name)
+{
+    plait_thread_t *thread = calloc(1, sizeof *thread + strlen(name) + 1);
+
+    if (!thread)
+        return NULL;
+    strcpy(thread->name, name);
+    thread->owners = 1;
+    if (pthread_attr_init(&thread->attr) != 0) {
+        free(thread);
+        return NULL;
+    }
+    return thread;
+}
+
+/* The caller becomes one of ours. */
+static plait_thread_t *adopt(void)
+{
+    char name[16] = "";
+    plait_thread_t *thread;
+
+    plait__races_once(&once, prepare);
+    prctl(PR_GET_NAME, name, 0, 0, 0);
+    thread = make_handle(own_id() == getpid() ? "main" : name);
+    if (!thread)
+        return NULL;
+    if (pthread_setspecific(adopted_key, thread) != 0) {
+        destroy(thread);
+        return NULL;
+    }
+    thread->daemon = thread->adopted = true;
+    thread->pthread = pthread_self();
+    store_relaxed(&thread->pid, (uint32_t)getpid());
+    store_relaxed(&thread->native_id, (uint32_t)own_id());
+    store_release(&thread->state, RUNNING); /* E2 */
+    current = thread;
+    enter_list(thread);
+    return thread;
+}
+
+plait_thread_t *plait_thread_current(void)
+{
+    return current ? current : adopt();
+}
+
 /* ---- The public calls -------------------------------------------------------------------- */
+
+static int set_cpus(plait_thread_t *thread, const unsigned *cpus, size_t count)
+{
+    if (count == 0)
+        return EINVAL;
+    thread->cpus = calloc(1, sizeof *thread->cpus);
+    if (!thread->cpus)
+        return ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        if (cpus[i] >= CPUS_MAX)
+            return EINVAL;
+        thread->cpus->words[cpus[i] / WORD_BITS] |= 1ul << cpus[i] % WORD_BITS;
+    }
+    return 0;
+}
+
+static int set_policy(plait_thread_t *thread, int policy, int priority)
+{
+    struct sched_param param = { .sched_priority = priority };
+    int least = sched_get_priority_min(policy), most = sched_get_priority_max(policy);
+
+    if (least < 0 || most < 0 || priority < least || priority > most)
+        return EINVAL;
+    if (policy == SCHED_OTHER)
+        return 0; /* inherited */
+    if (pthread_attr_setinheritsched(&thread->attr, PTHREAD_EXPLICIT_SCHED) != 0 ||
+        pthread_attr_setschedpolicy(&thread->attr, policy) != 0 || pthread_attr_setschedparam(&thread->attr, &param) != 0)
+        return EINVAL;
+    return 0;
+}
+
+static int set_options(plait_thread_t *thread, const struct plait_thread_opts *opts)
+{
+    int err = set_policy(thread, opts->policy, opts->priority);
+
+    thread->target = opts->target;
+    thread->arg = opts->arg;
+    thread->daemon = opts->daemon;
+    if (err == 0 && opts->stack_size && pthread_attr_setstacksize(&thread->attr, opts->stack_size) != 0)
+        err = EINVAL;
+    if (err == 0 && (opts->cpus || opts->cpu_count))
+        err = opts->cpus ? set_cpus(thread, opts->cpus, opts->cpu_count) : EINVAL;
+    return err;
+}
 
 int plait_thread_new_sized(plait_thread_t **thread_out, const struct plait_thread_opts *given, size_t given_size)
 {
     struct plait_thread_opts opts;
     char made_up[32];
     plait_thread_t *thread;
+    int err;
 
     if (!thread_out || plait__options_read(&opts, sizeof opts, given, given_size) || !opts.target)
         return EINVAL;
-    if (!opts.name) {
+    if (!opts.name)
         snprintf(made_up, sizeof made_up, "plait-%u", add_relaxed(&names_given, 1) + 1);
-        opts.name = made_up;
-    }
-    thread = calloc(1, sizeof *thread + strlen(opts.name) + 1);
+    thread = make_handle(opts.name ? opts.name : made_up);
     if (!thread)
         return ENOMEM;
-    strcpy(thread->name, opts.name);
-    thread->target = opts.target;
-    thread->arg = opts.arg;
-    thread->daemon = opts.daemon;
-    if (pthread_attr_init(&thread->attr) != 0) {
-        free(thread);
-        return ENOMEM;
-    }
-    if (opts.stack_size && pthread_attr_setstacksize(&thread->attr, opts.stack_size) != 0) {
+    err = set_options(thread, &opts);
+    if (err) {
         destroy(thread);
-        return EINVAL;
+        return err;
     }
     *thread_out = thread;
     return 0;
 }
 
+/* Wait until it has taken its first steps; that is not to be cancelled. */
+static void await_first_steps(const plait_thread_t *thread)
+{
+    plait_cancel_t *token = plait_cancel_bind(NULL);
+
+    while (load_acquire(&thread->state) == STARTING)
+        plait_wait(&thread->state, STARTING, 0, PLAIT_FOREVER);
+    plait_cancel_bind(token);
+}
+
+/* A pthread for it. Whether it may use its CPUs only the thread itself is told. */
+static int create(plait_thread_t *thread)
+{
+    pthread_t pthread;
+    int err = pthread_create(&pthread, &thread->attr, run, thread);
+
+    if (err)
+        return err == EPERM ? EPERM : EAGAIN;
+    if (!thread->cpus)
+        return 0;
+    await_first_steps(thread);
+    if (load_acquire(&thread->state) != REFUSED)
+        return 0;
+    pthread_join(pthread, NULL);
+    return EINVAL;
+}
+
 int plait_thread_start(plait_thread_t *thread)
 {
     uint32_t state = NEW;
-    pthread_t ignored;
+    int err;
 
     if (load_relaxed(&thread->state) != NEW)
         return EBUSY; /* perhaps started by the parent of this process, whose it stays */
     store_relaxed(&thread->pid, (uint32_t)getpid());
     if (!cas_acqrel(&thread->state, &state, STARTING)) /* E4 */
         return EBUSY;
-    plait__races_once(&exit_once, exit_register);
+    plait__races_once(&once, prepare);
+    if (!current && own_id() == getpid())
+        adopt(); /* it counts as active; without memory it does not */
     if (!thread->daemon)
         add_relaxed(&unfinished, 1);
-    if (pthread_create(&ignored, &thread->attr, run, thread) == 0)
+    add_relaxed(&thread->owners, 1); /* relaxed: pthread_create comes after it */
+    enter_list(thread);
+    err = create(thread);
+    if (err == 0)
         return 0;
+    leave_list(thread);
+    sub_acqrel(&thread->owners, 1);
     if (!thread->daemon)
         finished();
     set_state(thread, NEW);
-    return EAGAIN;
+    return err;
 }
 
 /* Was it started by this process? The state has been acquired, and is not NEW. */
@@ -317,33 +533,127 @@ const char *plait_thread_name(const plait_thread_t *thread)
     return thread->name;
 }
 
-plait_thread_t *plait_thread_current(void)
+bool plait_thread_is_daemon(const plait_thread_t *thread)
 {
-    return current;
+    return thread->daemon;
+}
+
+int plait_thread_enumerate(plait_thread_t **threads, size_t room, size_t *count_out)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&list_lock);
+    for (plait_thread_t *thread = list; thread && count < room; thread = thread->next) {
+        add_relaxed(&thread->owners, 1); /* relaxed: it cannot be the last while it is in the list */
+        threads[count++] = thread;
+    }
+    *count_out = listed;
+    pthread_mutex_unlock(&list_lock);
+    return 0;
+}
+
+size_t plait_thread_active_count(void)
+{
+    size_t count;
+
+    pthread_mutex_lock(&list_lock);
+    count = listed;
+    pthread_mutex_unlock(&list_lock);
+    return count;
+}
+
+/* Running, and in this process? */
+static bool is_running(const plait_thread_t *thread)
+{
+    if (load_acquire(&thread->state) == STARTING && is_ours(thread))
+        await_first_steps(thread);
+    return load_acquire(&thread->state) == RUNNING && is_ours(thread); /* E2 */
+}
+
+pid_t plait_thread_native_id(const plait_thread_t *thread)
+{
+    return is_running(thread) ? (pid_t)load_relaxed(&thread->native_id) : 0;
 }
 
 int plait_thread_pthread(const plait_thread_t *thread, pthread_t *pthread_out)
 {
-    /* The wait is for a thread that exists to take its first steps: not one to be cancelled. */
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-
-    while (load_acquire(&thread->state) == STARTING && is_ours(thread))
-        plait_wait(&thread->state, STARTING, 0, PLAIT_FOREVER);
-    plait_cancel_bind(token);
-    if (load_acquire(&thread->state) != RUNNING || !is_ours(thread))
+    if (!is_running(thread))
         return EINVAL;
     *pthread_out = thread->pthread;
     return 0;
 }
 
+/* In a child of fork, whose copy of somebody else's handle this is: the thread cannot drop its share any more. */
+static void drop_inherited(plait_thread_t *thread, enum thread_state state)
+{
+    uint32_t last = state == STARTING || state == RUNNING ? 2 : 1;
+
+    if (sub_acqrel(&thread->owners, 1) == last)
+        destroy(thread);
+}
+
 int plait_thread_free(plait_thread_t *thread)
 {
+    enum thread_state state;
+
     if (!thread)
         return 0;
-    /* Without a thread of its own (never started, or left behind by fork) the handle is the only owner. */
-    if (load_acquire(&thread->state) == NEW || !is_ours(thread))
-        destroy(thread);
+    state = load_acquire(&thread->state);
+    if (state == NEW || is_ours(thread))
+        drop(thread);
     else
-        leave(thread, HANDLE_LEFT);
+        drop_inherited(thread, state);
     return 0;
+}
+
+/* ---- Failure ------------------------------------------------------------------------------ */
+
+static void tell_failure(plait_thread_t *thread, int code, const char *text)
+{
+    fprintf(stderr, "plait: thread %s failed: %s (%s)\n", thread ? thread->name : "?", text, plait_strerror(code));
+}
+
+static plait_thread_failed_fn *failure_hook = tell_failure; /* atomic */
+
+plait_thread_failed_fn *plait_thread_set_failure_hook(plait_thread_failed_fn *hook)
+{
+    return __atomic_exchange_n(&failure_hook, hook, __ATOMIC_ACQ_REL);
+}
+
+void plait_thread_fail(int code, const char *format, ...)
+{
+    plait_thread_failed_fn *hook = __atomic_load_n(&failure_hook, __ATOMIC_ACQUIRE);
+    plait_thread_t *thread = plait_thread_current();
+    char text[TEXT_MAX];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    code = code ? code : EINVAL;
+    if (hook)
+        hook(thread, code, text);
+    if (thread) {
+        free(thread->error_text);
+        thread->error_text = strdup(text);
+        thread->error = code;
+    }
+    pthread_exit(NULL);
+}
+
+static bool has_ended(const plait_thread_t *thread)
+{
+    uint32_t state = load_acquire(&thread->state); /* E1 */
+
+    return state == ENDED || state == JOINING || state == JOINED;
+}
+
+int plait_thread_error(const plait_thread_t *thread)
+{
+    return has_ended(thread) ? thread->error : 0;
+}
+
+const char *plait_thread_error_text(const plait_thread_t *thread)
+{
+    return has_ended(thread) && thread->error_text ? thread->error_text : "";
 }
