@@ -33,6 +33,7 @@
 #include <plait/value.h>
 #include <plait/init.h>
 #include <plait/thread.h>
+#include <plait/local.h>
 #include <plait/signal.h>
 #include <plait/process.h>
 #include <plait/future.h>
