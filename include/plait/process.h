@@ -34,8 +34,8 @@ PLAIT_BEGIN_DECLS
  * It is forked from the nursery (plait/init.h), so it sees the program's memory as it was when the nursery was
  * made, not as it is now; what it needs comes in `arg` and in arenas, whose references (plait_ref_t) it can open. The target may be any
  * function, static ones included, of the program or of a library it has loaded, also one loaded later.
- * Standard streams, environment and current directory are the program's at the time of the start; other descriptors are
- * not passed on; signals have their default dispositions and none is blocked. When the target has returned, its
+ * Standard streams, environment and current directory are the program's at the time of the start, unless others are given; other
+ * descriptors are not passed on; signals have their default dispositions and none is blocked. When the target has returned, its
  * streams are flushed, and exit handlers are not run: those are the program's.
  *
  * Nothing of this touches SIGCHLD or the program's own children: its waitpid(-1) never sees these processes, and
@@ -54,7 +54,15 @@ struct plait_process_opts {
     char *const *argv;    /* NULL-terminated, argv[0] included; NULL: the program alone; copied */
     const char *name;     /* NULL: "plait-N"; shown by ps for a target; copied */
     bool daemon;
+    const char *directory; /* where it begins; NULL: the program's at the start; copied */
+    char *const *envp;     /* "NAME=value", NULL-terminated; NULL: the program's at the start; copied */
+    int stdin_fd;          /* open descriptors, which stay the caller's and become its standard streams */
+    int stdout_fd;         /* 0: what the program has there at the start; PLAIT_DEVNULL: /dev/null */
+    int stderr_fd;
 };
+
+/* Instead of a descriptor: /dev/null. */
+#define PLAIT_DEVNULL (-1)
 
 /* Make a process that does not run yet. EINVAL: neither or both of target and program, or too large an arg. ENOMEM. */
 PLAIT_API int plait_process_new_sized(plait_process_t **process_out, const struct plait_process_opts *opts,
@@ -68,8 +76,9 @@ PLAIT_INLINE_ALWAYS int plait_process_new(plait_process_t **process_out, const s
 
 /*
  * Start it; returns when it exists. EBUSY: started before. ENOENT, EACCES, ENOEXEC...: the program cannot be
- * executed, for exec's own reason. EINVAL: the target lies in no loaded module. EAGAIN, ENOMEM: the system makes
- * no more processes. EOWNERDEAD: the nursery was killed meanwhile; a further start makes another nursery.
+ * executed, for exec's own reason. ENOENT, ENOTDIR, EACCES: the directory cannot be entered. EBADF: a descriptor is not open.
+ * EINVAL: the target lies in no loaded module. EAGAIN, ENOMEM: the system makes no more processes. EOWNERDEAD: the nursery was
+ * killed meanwhile; a further start makes another nursery.
  */
 PLAIT_API int plait_process_start(plait_process_t *process);
 
@@ -95,15 +104,31 @@ PLAIT_API int plait_process_exitcode(const plait_process_t *process, int *code_o
 /* Its process number; 0 before the start. */
 PLAIT_API pid_t plait_process_pid(const plait_process_t *process);
 
+/*
+ * Of the calling process, if it runs a target: the process number of the program that started it; else what getppid() says. A
+ * program's getppid() is its nursery.
+ */
+PLAIT_API pid_t plait_process_parent_pid(void);
+
+/* Is it killed when the program ends? */
+PLAIT_API bool plait_process_is_daemon(const plait_process_t *process);
+
+/*
+ * The processes that this one has started and that run at this instant, those without a handle included. Each of up to `room` is a
+ * handle of the caller's own, to be freed. *count_out: how many there are, which may be more. Always 0.
+ */
+PLAIT_API int plait_process_active_children(plait_process_t **processes, size_t room, size_t *count_out);
+
 /* Its name; lives as long as the handle. */
 PLAIT_API const char *plait_process_name(const plait_process_t *process);
 
 /*
- * Send it SIGTERM, SIGKILL, or any signal: never to another process that got the same number later. ESRCH: it has ended
+ * Send it SIGTERM, SIGKILL, SIGINT, or any signal: never to another process that got the same number later. ESRCH: it has ended
  * or never started. EINVAL: no such signal.
  */
 PLAIT_API int plait_process_terminate(plait_process_t *process);
 PLAIT_API int plait_process_kill(plait_process_t *process);
+PLAIT_API int plait_process_interrupt(plait_process_t *process);
 PLAIT_API int plait_process_signal(plait_process_t *process, int signal);
 
 /*

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <plait/cancel.h>
+#include <plait/process.h>
 
 #include "arena/arena.h"
 #include "exec/descriptors.h"
@@ -34,6 +35,13 @@
 
 
 enum { EXIT_NO_FUNCTION = 127 };
+
+static pid_t starter, own; /* who started this process, which one it is; 0: it is no newborn */
+
+pid_t plait_process_parent_pid(void)
+{
+    return own && own == getpid() ? starter : getppid();
+}
 
 static void die_with_nursery(pid_t nursery)
 {
@@ -161,6 +169,8 @@ _Noreturn void plait__newborn_main(const struct plait__request *request, const i
 
     if (request->daemon)
         die_with_nursery(nursery);
+    starter = request->program;
+    own = getpid();
     plait_cancel_bind(NULL);
     plait__thread_forget();
     discard_inherited_output();

@@ -22,6 +22,9 @@ struct plait__spawn {
     bool daemon;         /* dies with the nursery, and so with the program */
     bool ignores_interrupt; /* starts with SIGINT ignored */
     int carry_fd;        /* a descriptor that it gets as number PLAIT__CARRIED_FD, or -1 */
+    const char *directory; /* NULL: as the program's */
+    char *const *envp;     /* NULL: as the program's */
+    int streams[3];        /* for input, output and errors; 0: the program's own; -1: /dev/null */
 };
 
 enum { PLAIT__CARRIED_FD = 3 };

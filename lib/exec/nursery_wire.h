@@ -48,7 +48,8 @@ struct plait__request {
     uint8_t daemon;
     uint8_t ignores_interrupt;
     uint8_t is_program;
-    uint8_t spare[5];
+    uint8_t spare;
+    int32_t program; /* who asks */
     uint64_t payload_size;
 };
 

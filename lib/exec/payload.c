@@ -32,11 +32,11 @@ static char *append_strings(char *at, char *const *strings, uint32_t count)
 static int pack_head(const struct plait__spawn *spawn, struct plait__payload **head_out, size_t *size_out)
 {
     char *const alone[] = { (char *)spawn->program, NULL };
-    char *const *argv = spawn->argv ? spawn->argv : alone;
+    char *const *argv = spawn->argv ? spawn->argv : alone, *const *envp = spawn->envp ? spawn->envp : environ;
     struct plait__payload *head;
     uint32_t argc, envc;
     size_t program = spawn->program ? strlen(spawn->program) + 1 : 0;
-    size_t size = sizeof *head + program + strings_size(argv, &argc) + strings_size(environ, &envc);
+    size_t size = sizeof *head + program + strings_size(argv, &argc) + strings_size(envp, &envc);
 
     size = (size + 15) & ~(size_t)15;
     head = calloc(1, size);
@@ -51,7 +51,7 @@ static int pack_head(const struct plait__spawn *spawn, struct plait__payload **h
     at = append_strings(at, argv, argc);
     head->environ_offset = (uint64_t)(at - (char *)head);
     head->environ_count = envc;
-    append_strings(at, environ, envc);
+    append_strings(at, envp, envc);
     head->arg_offset = size;
     head->arg_size = spawn->arg_size;
     if (spawn->name)

@@ -30,8 +30,8 @@
  *
  * E1 start: the starter writes `child`, then releases STARTED; all others acquire the state before they read it.
  *
- * All that were started stand in a list until their handle is dropped and they have ended: exit() walks it to wait for those
- * that are not daemons. A handle dropped early leaves its struct there, marked `abandoned`; later starts and drops
+ * All that were started stand in a list until their handles are dropped and they have ended: exit() walks it to wait for those
+ * that are not daemons. A last handle dropped early leaves its struct there; later starts and drops
  * sweep such structs out. The list belongs to one process: after fork the child's is empty.
  */
 
@@ -41,7 +41,7 @@ enum { ARG_SIZE_MAX = 64 << 20 };
 
 struct plait_process {
     uint32_t state;            /* atomic: enum process_state (E1) */
-    bool abandoned;            /* guarded by lock */
+    unsigned handles;          /* guarded by lock: how many there are of it */
     pid_t owner;               /* const after start: the process that started it */
     struct plait__child child; /* const after start (E1) */
     struct plait__spawn spawn; /* const after new; what it points to lies behind the struct */
@@ -93,7 +93,7 @@ static void sweep(void)
 
     for (plait_process_t *process = started; process; process = next) {
         next = process->next;
-        if (process->abandoned && plait__child_state(&process->child, NULL) != PLAIT__CHILD_RUNS)
+        if (process->handles == 0 && plait__child_state(&process->child, NULL) != PLAIT__CHILD_RUNS)
             discard(process);
     }
 }
@@ -163,23 +163,31 @@ static char *copy_string(char **room, const char *string)
 /* Copy what the options point to behind the struct; the argument itself stays the caller's until the start. */
 static plait_process_t *copy_options(const struct plait_process_opts *opts)
 {
-    size_t argc = 0, size = string_size(opts->name) + string_size(opts->program);
+    size_t argc = 0, envc = 0, size = string_size(opts->name) + string_size(opts->program) + string_size(opts->directory);
     plait_process_t *process;
 
     for (; opts->argv && opts->argv[argc]; argc++)
         size += string_size(opts->argv[argc]);
-    process = calloc(1, sizeof *process + (argc + 1) * sizeof(char *) + size);
+    for (; opts->envp && opts->envp[envc]; envc++)
+        size += string_size(opts->envp[envc]);
+    process = calloc(1, sizeof *process + (argc + envc + 2) * sizeof(char *) + size);
     if (!process)
         return NULL;
-    char **argv = (char **)(process + 1);
-    char *room = (char *)(argv + argc + 1);
+    char **argv = (char **)(process + 1), **envp = argv + argc + 1;
+    char *room = (char *)(envp + envc + 1);
     process->spawn = (struct plait__spawn){ .target = opts->target, .arg = opts->arg, .arg_size = opts->arg_size,
-                                            .daemon = opts->daemon, .carry_fd = -1 };
+                                            .daemon = opts->daemon, .carry_fd = -1,
+                                            .streams = { opts->stdin_fd, opts->stdout_fd, opts->stderr_fd } };
+    process->handles = 1;
     process->spawn.name = copy_string(&room, opts->name);
     process->spawn.program = copy_string(&room, opts->program);
     for (size_t i = 0; i < argc; i++)
         argv[i] = copy_string(&room, opts->argv[i]);
+    for (size_t i = 0; i < envc; i++)
+        envp[i] = copy_string(&room, opts->envp[i]);
     process->spawn.argv = opts->argv ? argv : NULL;
+    process->spawn.envp = opts->envp ? envp : NULL;
+    process->spawn.directory = copy_string(&room, opts->directory);
     return process;
 }
 
@@ -309,6 +317,35 @@ int plait_process_kill(plait_process_t *process)
     return plait_process_signal(process, SIGKILL);
 }
 
+int plait_process_interrupt(plait_process_t *process)
+{
+    return plait_process_signal(process, SIGINT);
+}
+
+bool plait_process_is_daemon(const plait_process_t *process)
+{
+    return process->spawn.daemon;
+}
+
+int plait_process_active_children(plait_process_t **processes, size_t room, size_t *count_out)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&lock);
+    for (plait_process_t *process = owner == getpid() ? started : NULL; process; process = process->next) {
+        if (plait__child_state(&process->child, NULL) != PLAIT__CHILD_RUNS)
+            continue;
+        if (count < room) {
+            process->handles++;
+            processes[count] = process;
+        }
+        count++;
+    }
+    pthread_mutex_unlock(&lock);
+    *count_out = count;
+    return 0;
+}
+
 int plait_process_sentinel(const plait_process_t *process, int *fd_out)
 {
     if (!has_started(process))
@@ -328,10 +365,8 @@ int plait_process_free(plait_process_t *process)
         return 0;
     }
     pthread_mutex_lock(&lock);
-    if (plait__child_state(&process->child, NULL) != PLAIT__CHILD_RUNS)
+    if (--process->handles == 0 && plait__child_state(&process->child, NULL) != PLAIT__CHILD_RUNS)
         discard(process);
-    else
-        process->abandoned = true;
     sweep();
     pthread_mutex_unlock(&lock);
     return 0;
