@@ -769,6 +769,11 @@ static void child_has_timers_of_its_own(void **state)
 {
     enum plait_timer_clock clocks[] = { PLAIT_MONOTONIC, PLAIT_REALTIME };
 
+#ifdef PLAIT_UNDER_TSAN
+    skip(); /* its run-time ends a child of a threaded program that starts threads */
+#endif
+    if (is_emulated()) /* and so does qemu-user */
+        skip();
     for (size_t i = 0; i < 2; i++) {
         struct diary *d = diary_new_of(note, NULL, clocks[i]);
 
@@ -811,8 +816,11 @@ static void fork_here(plait_timer_t *timer, void *arg)
 
 static void child_that_a_function_forks_ends_with_it(void **state)
 {
-    struct diary *d = diary_new(fork_here);
+    struct diary *d;
 
+    if (is_watched() || is_emulated()) /* what watches has work of its own when the child ends */
+        skip();
+    d = diary_new(fork_here);
     assert_int_equal(plait_timer_start(&d->timer, PLAIT_NOW), 0);
     assert_int_equal(plait_timer_join(&d->timer, plait_after(2 * CHILD_SECONDS)), 0);
     assert_int_equal(d->answer, 0);
@@ -881,7 +889,8 @@ static void nobody_wakes_while_none_is_due(void **state)
     plait_sleep(2);
     woken += sleeps();
     print_message("%ld sleeps\n", woken);
-    assert_true(woken <= 10); /* the test's own, and of what watches it */
+    if (!is_watched()) /* the threads of such sleep now and then */
+        assert_true(woken <= 10); /* the test's own */
     for (int i = 0; i < PENDING_COUNT; i++)
         assert_int_equal(plait_timer_cancel(&timers[i]), 0);
     free(timers);

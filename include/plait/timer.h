@@ -48,13 +48,14 @@ typedef struct plait_timer {
     plait_time_t period;        /* 0: once */
     uint32_t word;              /* state, and how often it became idle; joiners sleep on it */
     uint32_t epoch;             /* of the process that started it */
+    uint32_t clock;             /* const after init */
+    uint32_t spare32;
     void (*target)(struct plait_timer *timer, void *arg); /* const after init */
     void *arg;                  /* const after init */
     plait_pool_t *pool;         /* const after init */
     uint64_t missed;            /* periods left out before this call */
     void *handed;               /* the call that waits in the pool */
-    uint32_t clock;             /* const after init */
-    uint32_t spare[3];
+    uint64_t spare;
 } plait_timer_t;
 
 /* The clock that a timer goes by. */

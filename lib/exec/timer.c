@@ -95,20 +95,28 @@ static PLAIT_TLS struct call *current; /* what this thread calls */
 /* ---- The lock --------------------------------------------------------------------------------------------------- */
 
 /* Nobody waits with it held: the wait is no business of the caller's cancel token. */
-static void enter(struct clock *clock)
+static __attribute__((noinline)) void enter_slow(struct clock *clock)
 {
-    plait_cancel_t *token;
+    plait_cancel_t *token = plait_cancel_bind(NULL);
 
-    if (plait__inner_acquire(&clock->lock, PLAIT_NOW) == 0)
-        return;
-    token = plait_cancel_bind(NULL);
     plait__inner_acquire(&clock->lock, PLAIT_FOREVER);
     plait_cancel_bind(token);
 }
 
-static void leave(struct clock *clock)
+static inline void enter(struct clock *clock)
 {
-    plait__inner_release(&clock->lock);
+    uint32_t unheld = 0;
+
+    if (!cas_acquire(&clock->lock.state, &unheld, 1))
+        enter_slow(clock);
+}
+
+static inline void leave(struct clock *clock)
+{
+    uint32_t held = 1;
+
+    if (!cas_release(&clock->lock.state, &held, 0))
+        plait__lock_release(&clock->lock); /* somebody waits */
 }
 
 /* The state, with the lock held. What the parent started is idle here. */
@@ -116,11 +124,11 @@ static uint32_t state_of(plait_timer_t *timer)
 {
     uint32_t word = load_relaxed(&timer->word); /* relaxed: the lock orders it */
 
-    if ((word & BUSY) && timer->epoch != plait__fork_epoch()) {
-        word = (word & ~(uint32_t)(BUSY | AGAIN)) + ENDED;
-        timer->period = 0;
-        store_release(&timer->word, word);
-    }
+    if (!(word & BUSY) || __builtin_expect(timer->epoch == plait__fork_epoch(), 1))
+        return word;
+    word = (word & ~(uint32_t)(BUSY | AGAIN)) + ENDED;
+    timer->period = 0;
+    store_release(&timer->word, word);
     return word;
 }
 
@@ -390,8 +398,8 @@ static void forget_after_fork(void)
 
 static void register_handlers(void) { pthread_atfork(NULL, NULL, forget_after_fork); }
 
-/* With the lock held: there is to be a thread in this process. */
-static int begin(struct clock *clock)
+/* With the lock held: there is to be a thread in this process. (Not inlined: start is to be short.) */
+static __attribute__((noinline)) int begin(struct clock *clock)
 {
     uint32_t epoch = plait__fork_epoch_renew();
     int err;

@@ -30,16 +30,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-static uint64_t tick_of(plait_time_t due)
-{
-    return due <= 0 ? 0 : ((uint64_t)due + (1u << WHEEL_TICK_BITS) - 1) >> WHEEL_TICK_BITS;
-}
-
-static plait_time_t time_of(uint64_t tick)
-{
-    return tick > (uint64_t)PLAIT_FOREVER >> WHEEL_TICK_BITS ? PLAIT_FOREVER : (plait_time_t)(tick << WHEEL_TICK_BITS);
-}
-
 static void clear(struct plait__wheel *wheel, uint64_t base)
 {
     wheel->base = base;
@@ -59,44 +49,6 @@ void plait__wheel_init(struct plait__wheel *wheel)
 
 /* ---- Slots ------------------------------------------------------------------------------------------------------ */
 
-static void append_ripe(struct plait__wheel *wheel, plait_timer_t *timer)
-{
-    timer->next = NULL;
-    timer->link = wheel->ripe_end;
-    *wheel->ripe_end = timer;
-    wheel->ripe_end = &timer->next;
-}
-
-static void put_in_slot(struct plait__wheel *wheel, plait_timer_t *timer, uint64_t tick)
-{
-    unsigned level = (63 - (unsigned)__builtin_clzll(tick ^ wheel->base)) / WHEEL_DIGIT_BITS;
-    unsigned digit = tick >> (level * WHEEL_DIGIT_BITS) & (WHEEL_SLOTS - 1);
-    unsigned slot = level * WHEEL_SLOTS + digit;
-    plait_timer_t *first = wheel->slots[slot];
-
-    timer->next = first;
-    timer->link = &wheel->slots[slot];
-    wheel->slots[slot] = timer;
-    if (first) {
-        first->link = &timer->next;
-        if (tick < wheel->earliest[slot])
-            wheel->earliest[slot] = tick;
-    } else {
-        wheel->levels |= 1u << level;
-        wheel->filled[level] |= (uint64_t)1 << digit;
-        wheel->earliest[slot] = tick;
-    }
-}
-
-static void mark_empty(struct plait__wheel *wheel, size_t slot)
-{
-    size_t level = slot / WHEEL_SLOTS;
-
-    wheel->filled[level] &= ~((uint64_t)1 << slot % WHEEL_SLOTS);
-    if (!wheel->filled[level])
-        wheel->levels &= ~(1u << level);
-}
-
 /* The next slot; there is one. */
 static size_t first_slot(const struct plait__wheel *wheel)
 {
@@ -112,32 +64,6 @@ static uint64_t start_of(const struct plait__wheel *wheel, size_t slot)
     uint64_t above = wheel->base >> (shift + WHEEL_DIGIT_BITS) << (shift + WHEEL_DIGIT_BITS);
 
     return above | (uint64_t)(slot % WHEEL_SLOTS) << shift;
-}
-
-/* ---- Adding and removing ---------------------------------------------------------------------------------------- */
-
-plait_time_t plait__wheel_add(struct plait__wheel *wheel, plait_timer_t *timer)
-{
-    uint64_t tick = tick_of(timer->due);
-
-    if (tick <= wheel->base)
-        append_ripe(wheel, timer);
-    else
-        put_in_slot(wheel, timer, tick);
-    return time_of(tick);
-}
-
-void plait__wheel_remove(struct plait__wheel *wheel, plait_timer_t *timer)
-{
-    uintptr_t distance = (uintptr_t)timer->link - (uintptr_t)wheel->slots;
-
-    *timer->link = timer->next;
-    if (timer->next)
-        timer->next->link = timer->link;
-    else if (wheel->ripe_end == &timer->next)
-        wheel->ripe_end = timer->link;
-    else if (distance < sizeof wheel->slots)
-        mark_empty(wheel, distance / sizeof wheel->slots[0]);
 }
 
 plait_timer_t *plait__wheel_take(struct plait__wheel *wheel)
@@ -189,7 +115,7 @@ void plait__wheel_advance(struct plait__wheel *wheel, plait_time_t now)
             break;
         wheel->base = start;
         wheel->slots[slot] = NULL;
-        mark_empty(wheel, slot);
+        plait__wheel_mark_empty(wheel, slot);
         add_all(wheel, timers);
     }
     wheel->base = tick;
@@ -199,5 +125,5 @@ plait_time_t plait__wheel_next(const struct plait__wheel *wheel)
 {
     if (wheel->ripe)
         return PLAIT_NOW;
-    return wheel->levels ? time_of(wheel->earliest[first_slot(wheel)]) : PLAIT_FOREVER;
+    return wheel->levels ? plait__wheel_time(wheel->earliest[first_slot(wheel)]) : PLAIT_FOREVER;
 }
