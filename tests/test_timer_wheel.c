@@ -77,15 +77,17 @@ static unsigned take_all(struct scene *s, plait_time_t now)
     unsigned count = 0;
 
     s->now = now;
-    plait__wheel_advance(&s->wheel, now);
-    while ((timer = plait__wheel_take(&s->wheel))) {
-        assert_true(s->is_in[timer - s->timers]);
-        assert_true(timer->due <= now);
-        assert_true(rounded(timer->due) >= last);
-        last = rounded(timer->due);
-        s->is_in[timer - s->timers] = false;
-        count++;
-    }
+    do {
+        plait__wheel_advance(&s->wheel, now);
+        while ((timer = plait__wheel_take(&s->wheel))) {
+            assert_true(s->is_in[timer - s->timers]);
+            assert_true(timer->due <= now);
+            assert_true(rounded(timer->due) >= last);
+            last = rounded(timer->due);
+            s->is_in[timer - s->timers] = false;
+            count++;
+        }
+    } while (plait__wheel_next(&s->wheel) <= now && plait__wheel_next(&s->wheel) < PLAIT_FOREVER);
     assert_true(model_next(s) > now || model_next(s) == PLAIT_FOREVER);
     return count;
 }
@@ -211,6 +213,43 @@ static void removal_from_any_place_keeps_the_others(void **state)
         }
 }
 
+/* Removed, added and turned back in the middle of it. */
+static void many_of_one_slot_fall_a_few_at_a_time(void **state)
+{
+    for (int turn = 0; turn < 2; turn++) {
+        struct scene *s = begin(0);
+        plait_time_t base = (plait_time_t)1 << 40;
+        int advances = 0;
+
+        for (int i = 0; i < TIMERS; i++)
+            add(s, i, base + 100 * TICK + i * TICK);
+        plait__wheel_advance(&s->wheel, base + TICK);
+        assert_int_equal(plait__wheel_next(&s->wheel), PLAIT_NOW);
+        assert_null(plait__wheel_take(&s->wheel));
+        for (int i = 0; i < TIMERS; i += 7)
+            take_out(s, i);
+        for (int i = 0; i < TIMERS; i += 7)
+            add(s, i, base + (i % 2 ? 1000 : 0) * TICK);
+        if (turn)
+            plait__wheel_advance(&s->wheel, base / 2);
+        for (; plait__wheel_next(&s->wheel) <= base + TICK && advances < TIMERS; advances++) {
+            plait_timer_t *timer;
+
+            plait__wheel_advance(&s->wheel, base + TICK);
+            while ((timer = plait__wheel_take(&s->wheel)))
+                s->is_in[timer - s->timers] = false;
+        }
+        assert_true(advances > 2);
+        assert_true(advances < TIMERS / 4);
+        s->removed = 0;
+        s->now = base + TICK;
+        while (model_next(s) < PLAIT_FOREVER)
+            look_at_next(s);
+        assert_int_equal(plait__wheel_next(&s->wheel), PLAIT_FOREVER);
+        free(s);
+    }
+}
+
 static void last_times_are_reached_and_forever_is_not(void **state)
 {
     struct scene *s = begin(1);
@@ -234,6 +273,7 @@ int main(void)
         cmocka_unit_test(wheel_follows_a_clock_that_goes_back),
         cmocka_unit_test(ripe_timers_that_the_clock_left_are_not_ripe),
         cmocka_unit_test(removal_from_any_place_keeps_the_others),
+        cmocka_unit_test(many_of_one_slot_fall_a_few_at_a_time),
         cmocka_unit_test(last_times_are_reached_and_forever_is_not),
     };
 

@@ -29,17 +29,19 @@ PLAIT_BEGIN_DECLS
  *
  * States: idle, pending, or running (its function is being called); running ones may have been started again.
  *
- * The function is never called before its time, and about five microseconds after it plus what the system takes to wake a thread; those
- * that are due at the same time, to five microseconds, are called in any order, others in the order of their times. Calls of one timer do not overlap.
+ * The function is never called before its time, and about five microseconds after it plus what the system takes to wake a
+ * thread. Those that are due at the same time, to five microseconds, are called in any order, others in the order of their
+ * times. Calls of one timer do not overlap.
  *
  * Functions are called by a thread of the library, one for each clock, with all signals blocked. It calls one at a time: one that
- * takes long delays the others, and belongs into a pool (.pool). It sleeps until the next is due, for ever if none is, and lives
+ * takes long delays the others, and belongs into a pool (.pool; a call that waits there counts as pending; where there is no
+ * memory for a task, the timer thread calls). It sleeps until the next is due, for ever if none is, and lives
  * until the process ends; exit does not wait for it.
  *
- * Threads, fibers and the functions of timers may make any of the calls, on one timer at the same time, too; signal handlers none. start and cancel
- * take the same time however many are pending, allocate nothing, and cannot fail for want of anything. A child of fork
- * has none of the parent's starts: there its timers are idle, and may be started. A child that a timer's function forks ends when
- * that returns.
+ * Threads, fibers and the functions of timers may make any of the calls, on one timer at the same time, too; signal handlers
+ * none. start and cancel take the same time however many are pending, allocate nothing, and cannot fail for want of anything.
+ * A child of fork has none of the parent's starts: there its timers are idle, and may be started. A child that a timer's
+ * function forks ends when that returns.
  */
 typedef struct plait_timer {
     struct plait_timer *next;   /* guarded by the clock's lock, as all but what is const: the others that are due with it */
@@ -60,7 +62,7 @@ typedef struct plait_timer {
 
 /* The clock that a timer goes by. */
 enum plait_timer_clock {
-    PLAIT_MONOTONIC = 0, /* plait_now's: setting the time of day changes nothing, and time during which the machine is suspended does not count */
+    PLAIT_MONOTONIC = 0, /* plait_now's: setting the time of day changes nothing, and suspended time does not count */
     PLAIT_REALTIME = 1,  /* the time of day, in nanoseconds since 1970: when it is set, timers follow, forward and back */
     PLAIT_BOOTTIME = 2   /* as monotonic, but suspended time counts: what became due meanwhile is called at the return */
 };
@@ -74,8 +76,8 @@ struct plait_timer_opts {
 };
 
 /*
- * Make an idle timer. EINVAL: no target, a pool of processes, or no such clock. The first of each clock starts the thread: EAGAIN, ENOMEM: there is
- * none; and a descriptor, but for the monotonic clock: EMFILE, ENFILE.
+ * Make an idle timer. EINVAL: no target, a pool of processes, or no such clock. The first of each clock needs a thread: EAGAIN,
+ * ENOMEM: there is none; and, but for the monotonic clock, a descriptor: EMFILE, ENFILE.
  */
 PLAIT_API int plait_timer_init_sized(plait_timer_t *timer, const struct plait_timer_opts *opts, size_t opts_size);
 
@@ -92,16 +94,17 @@ PLAIT_INLINE_ALWAYS int plait_timer_init(plait_timer_t *timer, const struct plai
 PLAIT_API int plait_timer_fini(plait_timer_t *timer);
 
 /*
- * Have it called once, at `due` on its clock; at once if that has passed, with PLAIT_FOREVER never. If it is pending, this takes the place of what
- * it was started for. If it is running, it is called again, not before the running call has returned; its function may so
- * start itself again. 0; in a child of fork whose first start this is, also as plait_timer_init.
+ * Have it called once, at `due` on its clock; at once if that has passed, with PLAIT_FOREVER never. If it is pending, this takes
+ * the place of what it was started for. If it is running, it is called again, not before the running call has returned; its
+ * function may so start itself again. 0; in a child of fork whose first start this is, also as plait_timer_init.
  */
 PLAIT_API int plait_timer_start(plait_timer_t *timer, plait_time_t due);
 
 /*
  * The same, and then every `seconds` from `due`, until it is cancelled or started otherwise, which its function may do. The times
- * are due, due + seconds, due + 2 * seconds and so on: how long functions take and how late they are called adds nothing. If several have
- * passed before it could be called, it is called once for the last of them, and plait_timer_missed tells of the others.
+ * are due, due + seconds, due + 2 * seconds and so on: how long functions take and how late they are called adds nothing. If
+ * several have passed before it could be called, it is called once for the last of them, and plait_timer_missed tells of the
+ * others.
  * With a `due` of PLAIT_NOW the series begins now. EINVAL: `seconds` is less than a nanosecond, NaN, or above 292 years.
  */
 PLAIT_API int plait_timer_start_every(plait_timer_t *timer, plait_time_t due, double seconds);
@@ -125,7 +128,10 @@ PLAIT_API struct plait_wait_entry plait_any_timer_join(plait_timer_t *timer);
 /* Will it be called? That may have changed when this returns. A call that runs does not count, the next of a series does. */
 PLAIT_API bool plait_timer_is_pending(const plait_timer_t *timer);
 
-/* When it is to be called; while its function runs: the time for which it is called, so what it is late by is plait_timer_now() minus that. */
+/*
+ * When it is to be called; while its function runs, and has not been started again: the time for which it is called, so what it is
+ * late by is plait_timer_now() minus that.
+ */
 PLAIT_API plait_time_t plait_timer_due(const plait_timer_t *timer);
 
 /* How many times of its series were left out between the call before and this one, or the last; 0 of one that is called once. */

@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * Each clock has a wheel (timer_wheel.c), a lock, and a thread. The lock guards the wheel and all timers of the clock; it is held for a few
- * instructions, and never while a function is called. A timer's word:
+ * Each clock has a wheel (timer_wheel.c), a lock, and a thread. The lock guards the wheel and all timers of the clock; it is held
+ * for a few instructions, or by the thread for a few dozen timers, and never while a function is called. A timer's word:
  *
  *     PENDING   in the wheel
  *     HANDED    in the queue of its pool; `handed` is the call
@@ -23,19 +23,20 @@
  * timer that is cancelled or started anew while HANDED leaves its call without a timer; one that its own function ends, too. So
  * nothing touches a timer that fini or a join have given back.
  *
- * No wake-up is lost: `wakes` is when the thread will look next; it is set, under the lock, before the thread sleeps, to when the wheel has
- * something to do, and PLAIT_NOW while it is awake. Who starts a timer that is ripe before moves `wakes` there, under the lock, and
- * then wakes the thread by its word (monotonic), or sets the descriptor on which it sleeps (E1). Later ones do nothing: the thread finds
+ * No wake-up is lost: `wakes` is when the thread will look next; it is set, under the lock, before the thread sleeps, to when the
+ * wheel has something to do, and PLAIT_NOW while it is awake. Who starts a timer that is ripe before moves `wakes` there, under the
+ * lock, and then wakes the thread by its word (monotonic), or sets the descriptor on which it sleeps (E1). Later ones do nothing: the thread finds
  * them. Cancelling wakes nobody; the thread may wake once too early for it.
  *
  * E1: the word that the thread sleeps on is changed under the lock, after the timer was added; the thread has read it under
  * the lock, after it looked at the wheel. So a change that it has not seen keeps it from sleeping. E2: joiners see a word
  * that was released after the function's return, and acquire it, by the lock as well.
  *
- * A joiner marks the word under the lock, and whoever makes the timer idle changes the word and wakes who marked. After that only the address is used.
+ * A joiner marks the word under the lock, and whoever makes the timer idle changes the word and wakes who marked. After that only
+ * the address is used.
  *
- * The clocks: a monotonic deadline is the futex's own. Those of the time of day, and of a clock that counts suspended time, are a timerfd's, whose
- * absolute times the kernel holds against the clock as it is set.
+ * The clocks: a monotonic deadline is the futex's own. Those of the time of day, and of a clock that counts suspended time, are a
+ * timerfd's, whose absolute times the kernel holds against the clock as it is set.
  *
  * Fork: the child has no thread. The epoch of a start tells that it was the parent's: such a timer is idle, whatever
  * its word says, and its links are nobody's. The first start makes a new thread, with an empty wheel.

@@ -15,7 +15,8 @@
  *
  * The first slot of the lowest level that has any is thus the next, and bit maps find it in two steps. When time comes to the beginning of
  * a slot its timers are added anew, with that as base: some are ripe, the others fall into lower levels, each timer eight
- * times at most in its life. Between slots base may be anywhere, for up to the next one's beginning I1 to I3 hold for it.
+ * times at most in its life. A slot may hold a million, so they fall a few at a time, and until all have, base stays. Between slots it
+ * may be anywhere, for up to the next one's beginning I1 to I3 hold for it.
  *
  * Nobody need wake for that alone: for each slot is kept the earliest tick of its timers, to which one can sleep. A removed timer may have been the
  * earliest: who then sleeps to it comes too early, once, and the falling finds out which is now.
@@ -27,8 +28,9 @@
  */
 #include "exec/timer_wheel.h"
 
-#include <stdbool.h>
 #include <stddef.h>
+
+enum { BATCH = 64 };
 
 static void clear(struct plait__wheel *wheel, uint64_t base)
 {
@@ -38,6 +40,7 @@ static void clear(struct plait__wheel *wheel, uint64_t base)
         wheel->filled[level] = 0;
     for (int slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++)
         wheel->slots[slot] = NULL;
+    wheel->falling = NULL;
     wheel->ripe = NULL;
     wheel->ripe_end = &wheel->ripe;
 }
@@ -95,35 +98,59 @@ static void turn_back(struct plait__wheel *wheel, uint64_t tick)
     struct plait__wheel before = *wheel;
 
     clear(wheel, tick);
+    add_all(wheel, before.falling);
     add_all(wheel, before.ripe);
     for (int slot = 0; slot < WHEEL_LEVELS * WHEEL_SLOTS; slot++)
         add_all(wheel, before.slots[slot]);
 }
 
+/* Some of those that fall; returns how many. */
+static int let_fall(struct plait__wheel *wheel, int most)
+{
+    int count = 0;
+
+    for (; wheel->falling && count < most; count++) {
+        plait_timer_t *timer = wheel->falling;
+
+        if (timer->next)
+            __builtin_prefetch(timer->next->next);
+        plait__wheel_remove(wheel, timer);
+        plait__wheel_add(wheel, timer);
+    }
+    return count;
+}
+
+/* Base comes to the beginning of a slot. */
+static void begin_slot(struct plait__wheel *wheel, size_t slot)
+{
+    wheel->base = start_of(wheel, slot);
+    wheel->falling = wheel->slots[slot];
+    wheel->falling->link = &wheel->falling;
+    wheel->slots[slot] = NULL;
+    plait__wheel_mark_empty(wheel, slot);
+}
+
 void plait__wheel_advance(struct plait__wheel *wheel, plait_time_t now)
 {
     uint64_t tick = now <= 0 ? 0 : (uint64_t)now >> WHEEL_TICK_BITS;
+    int left = BATCH;
 
     if (tick < wheel->base)
         turn_back(wheel, tick);
-    while (wheel->levels) {
-        size_t slot = first_slot(wheel);
-        uint64_t start = start_of(wheel, slot);
-        plait_timer_t *timers = wheel->slots[slot];
-
-        if (start > tick)
+    for (;;) {
+        left -= let_fall(wheel, left);
+        if (left <= 0)
+            return;
+        if (!wheel->levels || start_of(wheel, first_slot(wheel)) > tick)
             break;
-        wheel->base = start;
-        wheel->slots[slot] = NULL;
-        plait__wheel_mark_empty(wheel, slot);
-        add_all(wheel, timers);
+        begin_slot(wheel, first_slot(wheel));
     }
     wheel->base = tick;
 }
 
 plait_time_t plait__wheel_next(const struct plait__wheel *wheel)
 {
-    if (wheel->ripe)
+    if (wheel->ripe || wheel->falling)
         return PLAIT_NOW;
     return wheel->levels ? plait__wheel_time(wheel->earliest[first_slot(wheel)]) : PLAIT_FOREVER;
 }

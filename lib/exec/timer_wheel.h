@@ -17,20 +17,24 @@ struct plait__wheel {
     uint64_t filled[WHEEL_LEVELS]; /* bit S: slot S of the level has timers */
     plait_timer_t *slots[WHEEL_LEVELS * WHEEL_SLOTS];
     uint64_t earliest[WHEEL_LEVELS * WHEEL_SLOTS]; /* of a slot with timers: none of them is ripe before this tick */
+    plait_timer_t *falling;   /* of the slot that base has come to: those not yet added anew */
     plait_timer_t *ripe;      /* those whose time has come, in the order of it */
     plait_timer_t **ripe_end; /* where the next one is linked */
 };
 
 void plait__wheel_init(struct plait__wheel *wheel);
 
-/* It is `now`. Timers become ripe; if the clock went back, those that are not due any more are not ripe any more. */
+/*
+ * It is `now`. Timers become ripe; if the clock went back, those that are not due any more are not ripe any more. A call moves a few
+ * dozen timers: who holds a lock may give it to others in between. It is done when plait__wheel_next is later than now.
+ */
 void plait__wheel_advance(struct plait__wheel *wheel, plait_time_t now);
 
 /* Take out the first ripe one; NULL: none is. */
 plait_timer_t *plait__wheel_take(struct plait__wheel *wheel);
 
 /*
- * Until when there is nothing to do: PLAIT_NOW if one is ripe, PLAIT_FOREVER if there is none. Too early only if the earliest timer
+ * Until when there is nothing to do: PLAIT_NOW if one is ripe, or some are falling, PLAIT_FOREVER if there is none. Too early only if the earliest timer
  * was removed; an advance makes that good.
  */
 plait_time_t plait__wheel_next(const struct plait__wheel *wheel);
