@@ -19,8 +19,8 @@
  * A series goes back into the wheel when its function has returned, so calls do not overlap; its next time is counted from
  * the time before, and not from when anybody ran. What has passed since then is skipped when it is due.
  *
- * A call is a struct, which knows its timer as long as that is alive: in the thread's stack, or on the heap if a pool is to make it. A
- * timer that is cancelled or started anew while HANDED leaves its call without a timer; one that its own function ends, too. So
+ * A call is a struct, which knows its timer as long as that is alive: in the thread's stack, or on the heap if a pool is to make
+ * it. A timer that is cancelled or started anew while HANDED leaves its call without a timer; one that its own function ends, too. So
  * nothing touches a timer that fini or a join have given back.
  *
  * No wake-up is lost: `wakes` is when the thread will look next; it is set, under the lock, before the thread sleeps, to when the

@@ -2,8 +2,8 @@
 /*
  * How it works
  *
- * A hierarchical timing wheel: G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, their scheme 7, without
- * ticking: time moves on at once to whatever is next.
+ * A hierarchical timing wheel: G. Varghese and T. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, their scheme 7,
+ * without ticking: time moves on at once to whatever is next.
  *
  * Times are counted in ticks of 4.096 microseconds, and a tick written as nine digits of six bits. `base` is the tick to which the
  * wheel has come. A timer lies in the level of the highest digit in which its tick differs from base, and there in the slot
@@ -13,13 +13,13 @@
  *   I2  all timers of a level come before all of higher levels, whose higher digits differ;
  *   I3  level 0's slots have timers of one tick each.
  *
- * The first slot of the lowest level that has any is thus the next, and bit maps find it in two steps. When time comes to the beginning of
- * a slot its timers are added anew, with that as base: some are ripe, the others fall into lower levels, each timer eight
+ * The first slot of the lowest level that has any is thus the next, and bit maps find it in two steps. When time comes to the
+ * beginning of a slot its timers are added anew, with that as base: some are ripe, the others fall into lower levels, each timer eight
  * times at most in its life. A slot may hold a million, so they fall a few at a time, and until all have, base stays. Between slots it
  * may be anywhere, for up to the next one's beginning I1 to I3 hold for it.
  *
- * Nobody need wake for that alone: for each slot is kept the earliest tick of its timers, to which one can sleep. A removed timer may have been the
- * earliest: who then sleeps to it comes too early, once, and the falling finds out which is now.
+ * Nobody need wake for that alone: for each slot is kept the earliest tick of its timers, to which one can sleep. A removed timer
+ * may have been the earliest: who then sleeps to it comes too early, once, and the falling finds out which is now.
  *
  * A timer that is ripe when it is added goes to the end of the ripe ones. Nothing is ripe too early: ticks are rounded up, the time
  * is rounded down. If the clock goes back (only the time of day does) all are added anew.

@@ -34,8 +34,8 @@ void plait__wheel_advance(struct plait__wheel *wheel, plait_time_t now);
 plait_timer_t *plait__wheel_take(struct plait__wheel *wheel);
 
 /*
- * Until when there is nothing to do: PLAIT_NOW if one is ripe, or some are falling, PLAIT_FOREVER if there is none. Too early only if the earliest timer
- * was removed; an advance makes that good.
+ * Until when there is nothing to do: PLAIT_NOW if one is ripe, or some are falling, PLAIT_FOREVER if there is none. Too early only
+ * if the earliest timer was removed; an advance makes that good.
  */
 plait_time_t plait__wheel_next(const struct plait__wheel *wheel);
 
