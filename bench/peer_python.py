@@ -241,5 +241,15 @@ def pool_map(operations, width):
         return timed(operations, lambda: pool.map(nothing, range(operations)))
 
 
+def timer(operations, width):
+    def start_and_cancel():
+        for _ in range(operations):
+            timer = threading.Timer(3600, nothing)
+            timer.start()
+            timer.cancel()
+            timer.join()
+    return timed(operations, start_and_cancel)
+
+
 mp.set_start_method("fork")
 print(globals()[sys.argv[1].replace("-", "_")](int(sys.argv[2]), int(sys.argv[3])))

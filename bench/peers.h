@@ -18,7 +18,8 @@ BENCH_PEER bench_run nsync_free_read, nsync_reading, absl_free_read, absl_readin
 BENCH_PEER bench_run boost_free_read, boost_free_write, boost_reading;
 BENCH_PEER bench_run glib_queue, glib_sized, glib_queue_pairs, glib_message_pairs, glib_tasks, glib_dict_get, glib_dict_set,
     glib_list_append, glib_list_get, glib_list_move, glib_spread;
-BENCH_PEER bench_run uv_tasks;
+BENCH_PEER bench_run uv_tasks, uv_add_and_cancel, uv_move, uv_late;
+BENCH_PEER bench_run ev_add_and_cancel, ev_move, ev_late;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified, absl_count_down;
 BENCH_PEER bench_run tbb_queue_bounded, tbb_queue_unbounded, tbb_tasks, tbb_heap, tbb_heap_of_numbers;
 BENCH_PEER bench_run moodycamel_queue, moodycamel_queue_tokens, moodycamel_sized;

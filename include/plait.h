@@ -39,5 +39,6 @@
 #include <plait/future.h>
 #include <plait/pool.h>
 #include <plait/watch.h>
+#include <plait/timer.h>
 
 #endif

@@ -48,6 +48,12 @@ AC_DEFUN([PLAIT_BENCH_PEERS], [
     AM_CONDITIONAL([BENCH_UV], [test $plait_links = yes])
     AS_IF([test $plait_links = yes], [plait_bench_peers="$plait_bench_peers libuv"])
 
+    AC_MSG_CHECKING([for libev to race against])
+    PLAIT_BENCH_LINKS([-lev], [#include <ev.h>], [ev_loop_new(0)])
+    AC_MSG_RESULT([$plait_links])
+    AM_CONDITIONAL([BENCH_EV], [test $plait_links = yes])
+    AS_IF([test $plait_links = yes], [plait_bench_peers="$plait_bench_peers libev"])
+
     AC_CHECK_PROGS([BENCH_PYTHON], [python3])
     AS_IF([test -n "$BENCH_PYTHON"], [plait_bench_peers="$plait_bench_peers python"])
 

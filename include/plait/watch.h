@@ -32,7 +32,7 @@ PLAIT_BEGIN_DECLS
  * writes the descriptor until it is armed again. That the descriptor can be read is a hint: others may have been faster.
  *
  * Operations: get, put, commit and borrow of queues; get of subscribers (broadcast.h); send, recv, poll, commit and borrow of pipes; waits for events, latches,
- * wait groups, cancel tokens, signals, threads, processes and futures; acquire of semaphores. Private or shared objects: if a
+ * wait groups, cancel tokens, signals, threads, processes, timers and futures; acquire of semaphores. Private or shared objects: if a
  * process dies between the change of a shared object and its wake, the watch tells in less than a second.
  *
  * While any watch of the process is armed or told, a thread of the library sleeps for it (one for 500 of them), with all signals

@@ -322,6 +322,7 @@ static const struct noun nouns[] = {
     { "array", 0, array_enter, array_leave, NULL, NULL },
     { "once", offsetof(struct objects, once), NULL, NULL, NULL, NULL },
     { "thread", 0, NULL, NULL, NULL, NULL },
+    { "timer", 0, NULL, NULL, NULL, NULL },
 };
 
 static const struct noun *noun;
@@ -512,6 +513,49 @@ static void round_of_threads(void)
     end(other);
 }
 
+static void timer_writes(plait_timer_t *timer, void *arg)
+{
+    thread_writes(NULL);
+}
+
+static void timer_without_data(plait_timer_t *timer, void *arg) {}
+
+static void start_timer(plait_timer_t *timer, void (*target)(plait_timer_t *timer, void *arg))
+{
+    WORKS(plait_timer_init(timer, &(struct plait_timer_opts){ .target = target }));
+    WORKS(plait_timer_start(timer, PLAIT_NOW));
+}
+
+static void end_timer(plait_timer_t *timer)
+{
+    WORKS(plait_timer_join(timer, PLAIT_FOREVER));
+    WORKS(plait_timer_fini(timer));
+}
+
+/*
+ * The other one comes first, for both are called by one thread. That takes up a timer under a lock which every call takes: the wrong ways
+ * look when the function has begun, or a later call could come before it.
+ */
+static void round_of_timers(void)
+{
+    plait_timer_t right, other;
+
+    start_timer(&other, timer_without_data);
+    start_timer(&right, timer_writes);
+    if (way == GUARDED) {
+        WORKS(plait_event_set(&over));
+        WORKS(plait_timer_join(&right, PLAIT_FOREVER));
+    }
+    if (way == WRONG)
+        WORKS(plait_timer_join(&other, PLAIT_FOREVER));
+    while (way != GUARDED && plait_timer_is_pending(&right))
+        plait_sleep(0.001);
+    read_data();
+    WORKS(plait_event_set(&over));
+    end_timer(&right);
+    end_timer(&other);
+}
+
 static __attribute__((noinline)) void *reuse(void *arg)
 {
     volatile unsigned *data_now = (unsigned *)((char *)objects + noun->offset);
@@ -550,6 +594,8 @@ static void go_round(unsigned flags)
         init(which, flags);
     if (is("thread"))
         round_of_threads();
+    else if (is("timer"))
+        round_of_timers();
     else
         round_of_readers();
     for (int which = 0; which < KINDS; which++)
