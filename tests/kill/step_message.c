@@ -394,7 +394,17 @@ static const char *ends_with_its_messages(bool done)
     return used() == used_before ? checked() : "memory is lost, or freed twice";
 }
 
-/* Who destroys must be the last, and if he dies memory is lost; but the arena stays sound. */
+/*
+ * Who destroys must be the last, and if he dies memory is lost, and holds of the dead; but the arena stays sound. So each time in
+ * another arena: where holds are left, a slot may need one more row of them, which it keeps.
+ */
+static void queue_to_end(void)
+{
+    if (drop_world() || make_world())
+        abort();
+    fifo_of_the_dead();
+}
+
 static const char *arena_is_sound(bool done)
 {
     const char *wrong = checked();
@@ -435,7 +445,7 @@ static const struct step_op ops[] = {
     CASE("commit in front, deque", deque_to_commit, prepare_reserved, commit_front, all_come_out_once),
     CASE("borrow of the last, deque", deque_to_borrow, be_ready, borrow_back, all_come_out_once),
     CASE("give back", fifo_to_give_back, prepare_borrowed, give_back, all_come_out_once),
-    CASE("queue's end", fifo_of_the_dead, be_ready, destroy, arena_is_sound),
+    CASE("queue's end", queue_to_end, be_ready, destroy, arena_is_sound),
     CASE("put that drops the oldest, fifo", full_fifo, prepare_bytes, put_bytes, all_come_out_once),
     CASE("put that drops the oldest, lifo", full_lifo, prepare_bytes, put_bytes, all_come_out_once),
     CASE("settle, fifo", fifo_of_the_dead, be_ready, settle, all_come_out_once),
