@@ -316,6 +316,14 @@ static void named(void)
     remember_use();
 }
 
+/* In another arena each time: what a maker who is killed loses would fill one, in the long version. */
+static void named_anew(void)
+{
+    if (drop_world() || make_world())
+        abort();
+    named();
+}
+
 static int new_ends(plait_pipe_t **left_out, plait_pipe_t **right_out)
 {
     return plait_pipe_new(left_out, right_out, &(struct plait_pipe_opts){ .arena = arena, .name = pipe_name });
@@ -383,12 +391,16 @@ static const char *destroyed(bool done)
 /* Whoever comes second finds it, or makes it; and once all are gone, both can begin anew. */
 static const char *made_or_not(bool done)
 {
-    int number;
+    static char text[100];
+    int number, err;
 
     if (done && step_page->out)
         return "it could not be made";
-    if (new_ends(NULL, &right))
-        return "the other end cannot be had";
+    err = new_ends(NULL, &right);
+    if (err) {
+        snprintf(text, sizeof text, "the other end cannot be had: %s", plait_strerror(err));
+        return text;
+    }
     if (done && plait_pipe_peer(right) != PLAIT_PIPE_DEAD)
         return "the end of the dead is open";
     if (plait_pipe_peer(right) == PLAIT_PIPE_DEAD && recv_numbered(right, &number, plait_after(PATIENCE)) != EPIPE)
@@ -512,7 +524,7 @@ static const struct step_op ops[] = {
     CASE("give", fresh, hold_left, do_give, given_or_not),
     CASE("look at the end of the dead", left_by_the_dead, hold_right, do_peer, death_is_noticed),
     CASE("destroy", fresh, hold_left_and_send, do_destroy, destroyed),
-    CASE("new, by name", named, be_ready, do_new, made_or_not),
+    CASE("new, by name", named_anew, be_ready, do_new, made_or_not),
     { .name = "pipe free, the last, with a name", .prepare = with_name, .before = hold_left_alone, .operate = do_free,
       .helper = close_when_left_is_held, .verify = last_has_left, .helper_may_end = true },
     BESIDE("send, with a sleeper", fresh, hold_left, do_send, recv_helper, sleeper_is_through),
