@@ -311,25 +311,6 @@ static int exchange(struct plait__nursery *nursery, const struct plait__request 
     return err;
 }
 
-/* Standard streams, folder and the rest, by enum plait__sent_fd; returns which there are. A stream of the program's may be closed. */
-static uint32_t gather(const struct plait__spawn *spawn, int payload, int cwd, int null, int fds[SENT_COUNT], size_t *count_out)
-{
-    int all[SENT_COUNT] = { payload, 0, 1, 2, cwd, spawn->carry_fd };
-    uint32_t sent = 0;
-
-    for (int i = 0; i < 3; i++)
-        if (spawn->streams[i])
-            all[SENT_STDIN + i] = spawn->streams[i] < 0 ? null : spawn->streams[i];
-    *count_out = 0;
-    for (int i = 0; i < SENT_COUNT; i++) {
-        if (all[i] < 0 || fcntl(all[i], F_GETFD) < 0)
-            continue;
-        sent |= 1u << i;
-        fds[(*count_out)++] = all[i];
-    }
-    return sent;
-}
-
 /* With the lock held. */
 static int take_record(struct plait__nursery *nursery, uint32_t *record_out)
 {
@@ -399,77 +380,26 @@ static int exec_error(int failure)
     return got == sizeof err ? err : 0;
 }
 
-/* What is opened for one start. */
-struct opened {
-    int payload, cwd, null;
-};
-
-static void close_opened(const struct opened *opened)
-{
-    plait__close_all((int[]){ opened->payload, opened->cwd, opened->null }, 3);
-}
-
-/* The directory as it is asked for, or the program's, unless that cannot be opened: then the newborn stays in the nursery's. */
-static int open_directory(const struct plait__spawn *spawn, int *fd_out)
-{
-    if (spawn->directory && faccessat(AT_FDCWD, spawn->directory, X_OK, AT_EACCESS) != 0)
-        return errno;
-    *fd_out = plait__move_from(open(spawn->directory ? spawn->directory : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), 3);
-    return *fd_out < 0 && spawn->directory ? errno : 0;
-}
-
-static bool are_open(const int streams[3])
-{
-    for (int i = 0; i < 3; i++)
-        if (streams[i] > 0 && fcntl(streams[i], F_GETFD) < 0)
-            return false;
-    return true;
-}
-
-static int open_null(const int streams[3], int *null_out)
-{
-    if (streams[0] >= 0 && streams[1] >= 0 && streams[2] >= 0)
-        return 0;
-    *null_out = plait__move_from(open("/dev/null", O_RDWR | O_CLOEXEC), 3);
-    return *null_out < 0 ? errno : 0;
-}
-
-static int open_all(const struct plait__spawn *spawn, struct plait__request *request, struct opened *opened)
-{
-    int err;
-
-    *opened = (struct opened){ -1, -1, -1 };
-    if (!are_open(spawn->streams)) /* at first: what is opened here may get one of those numbers */
-        return EBADF;
-    err = plait__payload_pack(spawn, &opened->payload, &request->payload_size);
-    if (err) {
-        opened->payload = -1;
-        return err;
-    }
-    err = open_directory(spawn, &opened->cwd);
-    return err ? err : open_null(spawn->streams, &opened->null);
-}
-
 int plait__child_start(const struct plait__spawn *spawn, struct plait__child *child_out)
 {
     struct plait__request request = { .kind = REQUEST_SPAWN, .daemon = spawn->daemon, .program = getpid(),
                                       .ignores_interrupt = spawn->ignores_interrupt,
                                       .is_program = spawn->program != NULL };
-    struct opened opened;
+    struct plait__outfit outfit;
     int fds[SENT_COUNT], failure = -1, closed;
     size_t count;
-    int err = open_all(spawn, &request, &opened);
+    int err = plait__outfit_open(spawn, &outfit, &request.payload_size);
 
     if (err) {
-        close_opened(&opened);
+        plait__outfit_close(&outfit);
         return err;
     }
-    request.sent = gather(spawn, opened.payload, opened.cwd, opened.null, fds, &count);
+    request.sent = plait__outfit_gather(spawn, &outfit, fds, &count);
     plait__races_once(&fork_once, register_fork_handlers);
     closed = take_lock();
     err = ask(&request, fds, count, child_out, &failure);
     give_lock(closed);
-    close_opened(&opened);
+    plait__outfit_close(&outfit);
     if (err == 0 && failure >= 0)
         err = exec_error(failure);
     if (err && failure >= 0) {

@@ -78,6 +78,19 @@ struct plait__payload {
 /* Write the payload for `spawn` into a new memory file. 0, EINVAL (no such function), or an errno. */
 int plait__payload_pack(const struct plait__spawn *spawn, int *fd_out, uint64_t *size_out);
 
+/* What is opened for one start. */
+struct plait__outfit {
+    int payload, cwd, null; /* -1: nothing */
+};
+
+/* Open it; to be closed, with an error as well. EBADF: a stream is not open; of the directory: open's own reasons; as payload_pack. */
+int plait__outfit_open(const struct plait__spawn *spawn, struct plait__outfit *outfit, uint64_t *payload_size_out);
+void plait__outfit_close(const struct plait__outfit *outfit);
+
+/* All descriptors that are sent, in the order of enum plait__sent_fd; returns which there are. A stream of the program's may be closed. */
+uint32_t plait__outfit_gather(const struct plait__spawn *spawn, const struct plait__outfit *outfit, int fds[SENT_COUNT],
+                              size_t *count_out);
+
 /* Be the nursery. `tries_fork`: the program had threads, so see first whether a fork of this copy of it works. */
 _Noreturn void plait__nursery_main(struct plait__page *page, int socket, bool tries_fork);
 
