@@ -6,7 +6,7 @@
 
 #include "queue/dict.h"
 
-enum { KEYS = 80, NEW = 100 };
+enum { KEYS = 80, NEW = 100, LONG = 120 /* a seed */, VALUE_MAX = 70000 };
 
 /* What is there and what may be: filled by prepare, checked by verify. 0: no such key; else the seed of its value. */
 static plait_dict_t *dict;
@@ -16,7 +16,7 @@ static int keys;                                /* set by prepare, from 0 on */
 
 static size_t fill_value(int seed, char *bytes)
 {
-    size_t size = (size_t)seed * 13 % 150;
+    size_t size = seed == LONG ? VALUE_MAX : (size_t)seed * 13 % 150;
 
     memset(bytes, seed, size);
     return size;
@@ -24,7 +24,7 @@ static size_t fill_value(int seed, char *bytes)
 
 static int set_key(int key, int seed)
 {
-    char bytes[150];
+    static char bytes[VALUE_MAX];
 
     return plait_dict_set(dict, &key, sizeof key, bytes, fill_value(seed, bytes));
 }
@@ -55,27 +55,44 @@ static void delete_until(int count)
 }
 
 static void some(void) { make_dict(5); changed[NEW] = 7; }
+static void some_for_a_long_one(void) { make_dict(5); changed[NEW] = LONG; }
 static void some_to_read(void) { make_dict(5); }
 static void none(void) { make_dict(0); changed[NEW] = 7; }
 static void some_to_replace(void) { make_dict(5); changed[2] = 99; }
 static void some_to_delete(void) { make_dict(5); changed[2] = 0; }
-static void full_first_buckets(void) { make_dict(PLAIT__DICT_FIRST); changed[NEW] = 7; } /* a bucket more, in a new segment */
-static void full_segment(void) { make_dict(2 * PLAIT__DICT_FIRST); changed[NEW] = 7; }
-static void full_buckets(void) { make_dict(45); changed[NEW] = 7; }
+/* What the table does next depends on how many buckets it has, two to a key. */
+static void expect_buckets(uint32_t count)
+{
+    if (dict->body->buckets != count)
+        abort();
+}
+
+static void make_full_table(uint32_t buckets)
+{
+    make_dict((int)buckets / 2);
+    expect_buckets(buckets);
+    changed[NEW] = 7;
+}
+
+static void full_first_buckets(void) { make_full_table(PLAIT__DICT_FIRST); } /* the next lie in a first segment */
+static void full_segment(void) { make_full_table(2 * PLAIT__DICT_FIRST); }
+static void full_buckets(void) { make_full_table(90); }
 
 static void too_many_buckets(void)
 {
     make_dict(KEYS);
-    delete_until(19); /* of 80 buckets: 19 are a fourth still, 18 are not */
+    delete_until(20); /* of 160 buckets: 20 are an eighth still, 19 are not */
+    expect_buckets(160);
     changed[0] = 0;
 }
 
-/* With the child's delete the table shrinks to half of its segment before last, and the last one goes. */
+/* With the child's delete, to which eight buckets go, the table shrinks to half of its segment before last, and the last one goes. */
 static void segment_too_many(void)
 {
     make_dict(70);
-    while (dict->body->buckets > 33)
+    while (dict->body->buckets > 40)
         delete_until(keys - 1);
+    expect_buckets(39);
     changed[0] = 0;
 }
 
@@ -83,7 +100,7 @@ static void some_to_clear(void) { make_dict(21); memset(changed, 0, sizeof chang
 
 static void some_to_update(void)
 {
-    make_dict(PLAIT__DICT_FIRST - 1);
+    make_dict(PLAIT__DICT_FIRST / 2 - 1);
     changed[NEW] = 7;
     changed[NEW + 1] = 8;
     changed[2] = 99;
@@ -100,6 +117,7 @@ static void one_counter(void)
 /* ---- What the child does ---- */
 
 static void set_new(void) { step_page->out = set_key(NEW, 7); }
+static void set_long(void) { step_page->out = set_key(NEW, LONG); }
 static void replace(void) { step_page->out = set_key(2, 99); }
 
 static void delete_key(int key) { step_page->out = plait_dict_delete(dict, &key, sizeof key); }
@@ -229,7 +247,7 @@ static void look_at_length(void) { step_page->out = plait_dict_len(dict) != 0; }
 /* The seed of the key's value; 0: there is none; -1: torn, or an error. */
 static int seed_of(int key)
 {
-    char bytes[151], whole[150];
+    static char bytes[VALUE_MAX + 1], whole[VALUE_MAX];
     size_t size = 0;
     int err = plait_dict_get(dict, &key, sizeof key, bytes, sizeof bytes, &size);
 
@@ -378,6 +396,7 @@ static const struct step_op ops[] = {
     ALONE("set, the first", none, set_new, changed_or_not),
     ALONE("set, a new key", some, set_new, changed_or_not),
     ALONE("set, a new key, a writer next", some, set_new, changed_or_not_to_a_writer),
+    ALONE("set, a long value", some_for_a_long_one, set_long, changed_or_not),
     ALONE("set, another value", some_to_replace, replace, changed_or_not),
     ALONE("set, another value, a writer next", some_to_replace, replace, changed_or_not_to_a_writer),
     ALONE("set, growing into a first segment", full_first_buckets, set_new, changed_or_not),
