@@ -5,7 +5,8 @@
  * Each local in use has a number, by which its value is found in a row that each thread has, and a serial number, unlike that of any other
  * local that ever was: a number is used again after fini, and a row may have a value there of who had it before.
  *
- * The number is given by the first set. E1: `serial` is stored, then the number is released; who acquires the number reads the serial.
+ * The number is given by the first set. E1: `serial` is stored, then the number is released; who acquires the number reads the serial,
+ * and finds all prepared: the key, and the handlers of fork, without which nobody takes the lock.
  *
  * A row is its thread's alone. It is freed by the destructor of a pthread key, which destroys the values first: of those locals that
  * are in use still, which the table of serials tells. The table is guarded by a lock, which fork takes, so that the child finds both whole;
@@ -84,11 +85,20 @@ static uint32_t find_free(void)
     return used++;
 }
 
+static void end_thread(void *unused);
+
+static void prepare(void)
+{
+    prepared = pthread_key_create(&key, end_thread);
+    pthread_atfork(lock_table, unlock_table, unlock_table);
+}
+
 /* See that it has a number. */
 static int give_number(plait_local_t *local)
 {
     uint32_t at = 0;
 
+    plait__races_once(&once, prepare);
     lock_table();
     if (!load_relaxed(&local->number)) {
         at = find_free();
@@ -131,12 +141,6 @@ static void end_thread(void *unused)
     row = NULL;
 }
 
-static void prepare(void)
-{
-    prepared = pthread_key_create(&key, end_thread);
-    pthread_atfork(lock_table, unlock_table, unlock_table);
-}
-
 static int enlarge_row(uint32_t number)
 {
     uint32_t before = row ? row->room : 0, size = before ? before : ROOM_MIN;
@@ -144,7 +148,6 @@ static int enlarge_row(uint32_t number)
 
     while (size < number)
         size *= 2;
-    plait__races_once(&once, prepare);
     if (prepared != 0 || pthread_setspecific(key, &key) != 0) /* what it is does not matter, only that it is not NULL */
         return ENOMEM;
     larger = realloc(row, sizeof *row + size * sizeof(struct value));
