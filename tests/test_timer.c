@@ -660,15 +660,23 @@ static void await_pending(plait_pool_t *pool, size_t count)
     assert_int_equal(stats.pending, count);
 }
 
-static void call_that_waits_in_the_pool_can_be_prevented(void **state)
+/* A timer is due, and its call waits in the pool, behind a task that lasts until go_on. */
+static struct diary *diary_that_waits_in(plait_pool_t *pool)
 {
-    plait_pool_t *pool = pool_of(1);
     struct diary *d = diary_new_of(note, pool, PLAIT_MONOTONIC);
 
     assert_int_equal(plait_pool_apply_async(pool, occupy, &d, sizeof d, NULL), 0);
     assert_int_equal(plait_event_wait(&d->begun, patience()), 0);
     assert_int_equal(plait_timer_start(&d->timer, PLAIT_NOW), 0);
     await_pending(pool, 1);
+    return d;
+}
+
+static void call_that_waits_in_the_pool_can_be_prevented(void **state)
+{
+    plait_pool_t *pool = pool_of(1);
+    struct diary *d = diary_that_waits_in(pool);
+
     assert_true(plait_timer_is_pending(&d->timer));
     assert_int_equal(plait_timer_fini(&d->timer), EBUSY);
     assert_int_equal(plait_timer_cancel(&d->timer), 0);
@@ -703,12 +711,8 @@ static void closed_pool_is_told(void **state)
 static void terminated_pool_is_told(void **state)
 {
     plait_pool_t *pool = pool_of(1);
-    struct diary *d = diary_new_of(note, pool, PLAIT_MONOTONIC);
+    struct diary *d = diary_that_waits_in(pool);
 
-    assert_int_equal(plait_pool_apply_async(pool, occupy, &d, sizeof d, NULL), 0);
-    assert_int_equal(plait_event_wait(&d->begun, patience()), 0);
-    assert_int_equal(plait_timer_start(&d->timer, PLAIT_NOW), 0);
-    await_pending(pool, 1);
     plait_pool_terminate(pool);
     assert_int_equal(plait_timer_join(&d->timer, patience()), EPIPE);
     plait_event_set(&d->go_on);

@@ -23,6 +23,7 @@
  * E2 pthread, native_id: the thread stores them, then releases RUNNING; readers acquire.
  * E4 pid: who starts stores `pid`, then releases STARTING; who has acquired a later state than NEW reads it. Two may try to
  * start at once, so it is atomic; they are of one process and store the same.
+ * E5 hook: who sets it releases what the function needs; a thread that fails acquires it.
  *
  * The struct belongs to its handles and to the running thread: `owners` counts them, and the last one gives the memory back (E3:
  * acquire and release on `owners`). A pthread that nobody has joined is detached by that last one.
@@ -439,7 +440,7 @@ int plait_thread_start(plait_thread_t *thread)
     if (err == 0)
         return 0;
     leave_list(thread);
-    sub_acqrel(&thread->owners, 1);
+    sub_acqrel(&thread->owners, 1); /* E3; the caller's handle is left */
     if (!thread->daemon)
         finished();
     set_state(thread, NEW);
@@ -613,16 +614,16 @@ static void tell_failure(plait_thread_t *thread, int code, const char *text)
     fprintf(stderr, "plait: thread %s failed: %s (%s)\n", thread ? thread->name : "?", text, plait_strerror(code));
 }
 
-static plait_thread_failed_fn *failure_hook = tell_failure; /* atomic */
+static plait_thread_failed_fn *failure_hook = tell_failure; /* atomic (E5) */
 
 plait_thread_failed_fn *plait_thread_set_failure_hook(plait_thread_failed_fn *hook)
 {
-    return __atomic_exchange_n(&failure_hook, hook, __ATOMIC_ACQ_REL);
+    return __atomic_exchange_n(&failure_hook, hook, __ATOMIC_ACQ_REL); /* E5 */
 }
 
 void plait_thread_fail(int code, const char *format, ...)
 {
-    plait_thread_failed_fn *hook = __atomic_load_n(&failure_hook, __ATOMIC_ACQUIRE);
+    plait_thread_failed_fn *hook = loadptr_acquire(&failure_hook); /* E5 */
     plait_thread_t *thread = plait_thread_current();
     char text[TEXT_MAX];
     va_list args;

@@ -114,10 +114,7 @@ static inline void enter(struct clock *clock)
 
 static inline void leave(struct clock *clock)
 {
-    uint32_t held = 1;
-
-    if (!cas_release(&clock->lock.state, &held, 0))
-        plait__lock_release(&clock->lock); /* somebody waits */
+    plait__inner_release(&clock->lock);
 }
 
 /* The state, with the lock held. What the parent started is idle here. */

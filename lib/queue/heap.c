@@ -19,7 +19,8 @@
  *
  *     NONE             moving, hole and after mean nothing, nor does gone; a block in `fresh` belongs to a put that did not happen
  *     APPENDED         the same, but the last entry may be out of place, and a block in `fresh` may be its own
- *     SINKING, RISING  get has taken effect, or a put had: moving belongs into the row of `after` entries, where the hole goes
+ *     SINKING, RISING  get has taken effect, or a put had: moving belongs into the row of `after` entries, where the hole goes;
+ *                      if the hole is behind them, none is missing
  *     PLACED           it is there; a block in `gone` is of an item that was taken
  *
  * and whoever comes next goes on from there: an entry is copied into the hole before the hole moves to where it came from, so
@@ -321,16 +322,17 @@ void plait__heap_get(struct plait_queue *q, void *item, int64_t *priority_out)
     uint64_t count = plait__count_of(q);
     struct plait__ranked *next = ranked(&row, 0);
 
-    pile->hole = 0;
     if (is_last_next(q, &row, count)) {
         next = ranked(&row, count - 1);
         pile->hole = count - 1; /* no entry is missing */
+    } else {
+        copy_entry(moving(pile), ranked(&row, count - 1), row.stride);
+        pile->hole = 0;
     }
     copy_item(item, item_of(q, next), q->item_size);
     if (priority_out)
         *priority_out = plait__pile_key(q, next->key);
     pile->gone = is_inline(q) ? 0 : *block_of(next);
-    copy_entry(moving(pile), ranked(&row, count - 1), row.stride);
     pile->after = count - 1;
     set_change(pile, SINKING);
     finish_moving(q, &row, pile);
