@@ -140,6 +140,64 @@ static double poll_turns(const struct bench_load *load)
     return seconds;
 }
 
+/* ---- A descriptor beside something of one's own ---- */
+
+struct beside {
+    struct pollfd fds[4]; /* each player's own, and one that never comes */
+    plait_event_t never;
+};
+
+static void pass_on(struct beside *b, unsigned me)
+{
+    uint64_t value;
+
+    if (read(b->fds[2 * me].fd, &value, sizeof value) != sizeof value)
+        bench_die("read");
+    value = 1;
+    if (write(b->fds[2 * !me].fd, &value, sizeof value) != sizeof value)
+        bench_die("write");
+}
+
+static void our_beside_pass(void *arg, unsigned me)
+{
+    struct beside *b = arg;
+    struct plait_wait_entry entries[] = { plait_any_fd(b->fds[2 * me].fd, POLLIN, NULL), plait_any_event_wait(&b->never) };
+
+    if (plait_wait_any(entries, 2, NULL, PLAIT_FOREVER) != 0)
+        bench_die("plait_wait_any");
+    pass_on(b, me);
+}
+
+static void poll_beside_pass(void *arg, unsigned me)
+{
+    struct beside *b = arg;
+
+    if (poll(&b->fds[2 * me], 2, -1) != 1)
+        bench_die("poll");
+    pass_on(b, me);
+}
+
+static void our_beside_member(unsigned index, void *turns) { bench_take_turns(index, turns, our_beside_pass); }
+static void poll_beside_member(unsigned index, void *turns) { bench_take_turns(index, turns, poll_beside_pass); }
+
+static double beside_turns(const struct bench_load *load, bench_member *member)
+{
+    struct beside b = { .never = PLAIT_EVENT_INIT };
+    uint64_t value = 1;
+    double seconds;
+
+    make_descriptors(b.fds, 4);
+    if (write(b.fds[0].fd, &value, sizeof value) != sizeof value)
+        bench_die("write");
+    seconds = bench_turns_threads(load, &b, member);
+    for (int i = 0; i < 4; i++)
+        close(b.fds[i].fd);
+    return seconds;
+}
+
+static double our_beside(const struct bench_load *load) { return beside_turns(load, our_beside_member); }
+static double poll_beside(const struct bench_load *load) { return beside_turns(load, poll_beside_member); }
+
 BENCH_INLINE void poll_all(void *fds) { poll(fds, OBJECTS, -1); }
 
 static double poll_ready(const struct bench_load *load)
@@ -161,5 +219,6 @@ const struct bench_metric bench_any[] = {
     { "any.turns.8", BENCH_US, { 0 },
       { { "plait", our_turns }, { "poll_eventfd", poll_turns }, { "limit:one_futex", futex_turns } }, 0 },
     { "any.ready.8", BENCH_NS, { 0 }, { { "plait", our_ready }, { "poll_eventfd", poll_ready } }, 0 },
+    { "any.turns.fd", BENCH_US, { 0 }, { { "plait", our_beside }, { "poll_eventfd", poll_beside } }, 0 },
     { 0 },
 };

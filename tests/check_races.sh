@@ -11,7 +11,7 @@ tools=${PLAIT_RACE_TOOLS-}
     exit 77
 }
 
-nouns="lock rlock sem rwlock event is_set cond barrier once latch wait_group queue pipe broadcast dict list latest value array thread timer"
+nouns="lock rlock sem rwlock event is_set cond barrier once latch wait_group queue pipe broadcast dict list latest value array thread timer crew"
 in_place="lock rlock sem rwlock event cond barrier once latch wait_group" # objects of the caller's memory
 
 dir=$(mktemp -d) || exit 1

@@ -2,7 +2,7 @@
 /*
  * Fairness: a hog holds a lock for 100 microseconds, releases it and takes it again at once; a
  * modest one wants it now and then. The time for which the lock is its holder's is counted in passes of the hog, so a
- * slow machine slows both.
+ * slow machine slows both. Of a read-write lock two hogs write, and the modest one reads.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -18,22 +18,33 @@ enum {
     PASSES_MAX = 2000   /* 200 ms of the hog: without a rule it goes on for as long as it likes */
 };
 
+/* Which of them is wanted. */
+enum kind { LOCK, RLOCK, RWLOCK };
+
 struct scene {
     plait_lock_t lock;
-    plait_rlock_t rlock; /* wanted instead of the lock, if recursive */
-    bool recursive;      /* const */
+    plait_rlock_t rlock;
+    plait_rwlock_t rwlock;
+    enum kind kind;  /* const */
     uint32_t passes; /* atomic: the hog's */
     uint32_t over;   /* atomic: the modest one has had its turns */
 };
 
-static int take(struct scene *s)
+static int take(struct scene *s, bool modestly)
 {
-    return s->recursive ? plait_rlock_acquire(&s->rlock, PLAIT_FOREVER) : plait_lock_acquire(&s->lock, PLAIT_FOREVER);
+    if (s->kind == LOCK)
+        return plait_lock_acquire(&s->lock, PLAIT_FOREVER);
+    if (s->kind == RLOCK)
+        return plait_rlock_acquire(&s->rlock, PLAIT_FOREVER);
+    return modestly ? plait_rwlock_acquire_read(&s->rwlock, PLAIT_FOREVER)
+                    : plait_rwlock_acquire_write(&s->rwlock, PLAIT_FOREVER);
 }
 
 static int give(struct scene *s)
 {
-    return s->recursive ? plait_rlock_release(&s->rlock) : plait_lock_release(&s->lock);
+    if (s->kind == LOCK)
+        return plait_lock_release(&s->lock);
+    return s->kind == RLOCK ? plait_rlock_release(&s->rlock) : plait_rwlock_release(&s->rwlock);
 }
 
 static void hold(void)
@@ -49,7 +60,7 @@ static void hog(struct worker *self)
     struct scene *s = self->with;
 
     while (!__atomic_load_n(&s->over, __ATOMIC_ACQUIRE)) {
-        if (take(s) != 0)
+        if (take(s, false) != 0)
             return;
         hold();
         __atomic_fetch_add(&s->passes, 1, __ATOMIC_RELAXED);
@@ -69,7 +80,7 @@ static void modest(struct worker *self)
         uint32_t before = __atomic_load_n(&s->passes, __ATOMIC_RELAXED);
         uint32_t waited;
 
-        if (take(s) != 0)
+        if (take(s, true) != 0)
             worst = UINT32_MAX;
         waited = __atomic_load_n(&s->passes, __ATOMIC_RELAXED) - before;
         worst = waited > worst ? waited : worst;
@@ -80,30 +91,37 @@ static void modest(struct worker *self)
     self->result = (int)worst;
 }
 
-static void keep_nothing_from_the_modest(struct stage *stage, bool recursive)
+static void keep_nothing_from_the_modest(struct stage *stage, enum kind kind)
 {
     struct scene *s = stage_alloc(stage, sizeof *s);
-    struct worker *the_hog, *one;
+    struct worker *the_hog, *another = NULL, *one;
     int worst;
 
     assert_non_null(s);
-    s->recursive = recursive;
+    s->kind = kind;
     assert_int_equal(plait_lock_init(&s->lock, stage->flags), 0);
     assert_int_equal(plait_rlock_init(&s->rlock, stage->flags), 0);
+    assert_int_equal(plait_rwlock_init(&s->rwlock, stage->flags), 0);
     the_hog = worker_start(stage, hog, s);
+    if (kind == RWLOCK)
+        another = worker_start(stage, hog, s);
     assert_true(EVENTUALLY(__atomic_load_n(&s->passes, __ATOMIC_RELAXED) > 10));
     one = worker_start(stage, modest, s);
     worst = worker_result(one);
     __atomic_store_n(&s->over, 1, __ATOMIC_RELEASE);
     assert_int_equal(worker_result(the_hog), 1);
+    if (another)
+        assert_int_equal(worker_result(another), 1);
     print_message("the longest wait: %d passes of the hog\n", worst);
     assert_in_range(worst, 0, PASSES_MAX);
     assert_int_equal(plait_lock_fini(&s->lock), 0);
     assert_int_equal(plait_rlock_fini(&s->rlock), 0);
+    assert_int_equal(plait_rwlock_fini(&s->rwlock), 0);
 }
 
-static void lock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, false); }
-static void rlock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, true); }
+static void lock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, LOCK); }
+static void rlock_is_not_kept_from_the_modest(void **state) { keep_nothing_from_the_modest(*state, RLOCK); }
+static void rwlock_is_not_kept_from_modest_readers(void **state) { keep_nothing_from_the_modest(*state, RWLOCK); }
 
 /* What one who was killed while it starved leaves behind (wait/robust.c). */
 static void lock_forgets_one_that_starved_and_was_killed(void **state)
@@ -129,6 +147,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EVERYWHERE(lock_is_not_kept_from_the_modest),
         EVERYWHERE(rlock_is_not_kept_from_the_modest),
+        EVERYWHERE(rwlock_is_not_kept_from_modest_readers),
         SHARED(lock_forgets_one_that_starved_and_was_killed),
     };
 

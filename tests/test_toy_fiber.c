@@ -136,10 +136,18 @@ static void wait_in_fiber(struct toy_fiber *self)
 
 static struct scene *handler_scene;
 
+/*
+ * The alarm comes each millisecond until the handler has run: ThreadSanitizer keeps a signal back until the thread is in
+ * a call that it knows, and a futex is none; one that comes just before the thread falls asleep would stay there.
+ */
 static void wake_in_handler(int number)
 {
+    struct scene *s = handler_scene;
+
     setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
-    wake_noun(handler_scene);
+    handler_scene = NULL;
+    if (s)
+        wake_noun(s);
 }
 
 static void wake_in_fiber(struct toy_fiber *self)
@@ -150,7 +158,7 @@ static void wake_in_fiber(struct toy_fiber *self)
         toy_yield(self);
     if (s->waker == HANDLER) {
         handler_scene = s;
-        setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 1000 } }, NULL);
+        setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 1000 }, { 0, 1000 } }, NULL);
     } else {
         wake_noun(s);
     }

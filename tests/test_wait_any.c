@@ -21,7 +21,7 @@
 enum { NR_FUTEX_WAITV = 449 };
 
 /* One entry of each kind that works everywhere. */
-enum kind { LOCK, SEM, EVENT, GET, PUT, KINDS };
+enum kind { LOCK, SEM, EVENT, GET, PUT, RECV, PUBLISH, NEWER, KINDS };
 
 enum { CROWD = 300, OLD_ITEM = 5, NEW_ITEM = 7 };
 
@@ -33,6 +33,11 @@ struct scene {
     plait_sem_t sem;
     plait_event_t event;
     plait_queue_t *full, *empty;
+    plait_pipe_t *near, *far;            /* near receives */
+    plait_broadcast_t *broadcast;        /* full, for the test has not got the item yet */
+    plait_subscriber_t *subscriber;      /* the test's */
+    plait_latest_t *latest;
+    uint64_t seen;                       /* version of it, atomic */
     plait_cancel_t token;
     plait_time_t deadline;
     int put_item, got_item;
@@ -41,9 +46,28 @@ struct scene {
     plait_event_t crowd[CROWD];
 };
 
+/* What entries of this thread read and write whether they win or not. */
+static __thread struct {
+    uint64_t version;
+    size_t size;
+    int item, value;
+} own;
+
 static bool has_waitv(void)
 {
     return syscall(NR_FUTEX_WAITV, NULL, 0, 0, NULL, 0) >= 0 || errno != ENOSYS;
+}
+
+static void make_streams(struct scene *scene, plait_arena_t *arena)
+{
+    static const int item = OLD_ITEM;
+
+    assert_int_equal(plait_pipe_new(&scene->near, &scene->far, &(struct plait_pipe_opts){ .arena = arena, .maxsize = 1 }), 0);
+    assert_int_equal(plait_broadcast_new(&scene->broadcast, &(struct plait_broadcast_opts){
+        .item_size = sizeof(int), .arena = arena, .maxsize = 1 }), 0);
+    assert_int_equal(plait_broadcast_subscribe(scene->broadcast, PLAIT_FROM_NEWEST, &scene->subscriber), 0);
+    assert_int_equal(plait_broadcast_put(scene->broadcast, &item, PLAIT_NOW), 0);
+    assert_int_equal(plait_latest_new(&scene->latest, &(struct plait_latest_opts){ .value_size = sizeof(int), .arena = arena }), 0);
 }
 
 static struct scene *scene_of(struct stage *stage)
@@ -63,6 +87,7 @@ static struct scene *scene_of(struct stage *stage)
     assert_int_equal(plait_queue_new(&scene->full, &opts), 0);
     assert_int_equal(plait_queue_new(&scene->empty, &opts), 0);
     assert_int_equal(plait_queue_put(scene->full, &item, PLAIT_NOW), 0);
+    make_streams(scene, opts.arena);
     assert_int_equal(plait_lock_acquire(&scene->lock, PLAIT_NOW), 0);
     for (int i = 0; i < CROWD; i++)
         assert_int_equal(plait_event_init(&scene->crowd[i], stage->flags), 0);
@@ -77,6 +102,11 @@ static void scene_end(struct scene *scene)
     plait_lock_release(&scene->lock); /* EPERM if it is not held */
     assert_int_equal(plait_queue_destroy(scene->full), 0);
     assert_int_equal(plait_queue_destroy(scene->empty), 0);
+    assert_int_equal(plait_pipe_free(scene->near), 0);
+    assert_int_equal(plait_pipe_free(scene->far), 0);
+    assert_int_equal(plait_subscriber_free(scene->subscriber), 0);
+    assert_int_equal(plait_broadcast_destroy(scene->broadcast), 0);
+    assert_int_equal(plait_latest_destroy(scene->latest), 0);
 }
 
 static void fill(struct plait_wait_entry *entries, struct scene *scene)
@@ -86,6 +116,11 @@ static void fill(struct plait_wait_entry *entries, struct scene *scene)
     entries[EVENT] = plait_any_event_wait(&scene->event);
     entries[GET] = plait_any_queue_get(scene->empty, &scene->got_item);
     entries[PUT] = plait_any_queue_put(scene->full, &scene->put_item);
+    own.version = __atomic_load_n(&scene->seen, __ATOMIC_SEQ_CST);
+    own.size = sizeof own.item;
+    entries[RECV] = plait_any_pipe_recv(scene->near, &own.item, &own.size);
+    entries[PUBLISH] = plait_any_broadcast_put(scene->broadcast, &scene->put_item);
+    entries[NEWER] = plait_any_latest_read_newer(scene->latest, &own.value, &own.version);
 }
 
 /* Let the entry of that kind be performed, once; 0. */
@@ -102,6 +137,12 @@ static int make_ready(struct scene *scene, enum kind kind)
         return plait_event_set(&scene->event);
     case GET:
         return plait_queue_put(scene->empty, &item, PLAIT_NOW);
+    case RECV:
+        return plait_pipe_send(scene->far, &item, sizeof item, PLAIT_NOW);
+    case PUBLISH:
+        return plait_subscriber_get(scene->subscriber, &item, PLAIT_NOW);
+    case NEWER:
+        return plait_latest_write(scene->latest, &item, PLAIT_NOW);
     default:
         return plait_queue_get(scene->full, &item, PLAIT_NOW);
     }
@@ -123,6 +164,15 @@ static int undo(struct scene *scene, enum kind kind)
         item = scene->got_item;
         scene->got_item = 0;
         return item == NEW_ITEM ? 0 : -3;
+    case RECV:
+        item = own.item;
+        own.item = 0;
+        return item == NEW_ITEM && own.size == sizeof item ? 0 : -5;
+    case PUBLISH:
+        return 0;
+    case NEWER:
+        __atomic_store_n(&scene->seen, own.version, __ATOMIC_SEQ_CST);
+        return own.value == NEW_ITEM ? 0 : -6;
     default:
         err = plait_queue_get(scene->full, &item, PLAIT_NOW);
         if (err || item != NEW_ITEM)
@@ -140,6 +190,9 @@ static void take_lock_back(struct scene *scene)
 /* Can the entry of that kind be performed, once? */
 static bool is_ready(struct scene *scene, enum kind kind)
 {
+    uint64_t version;
+    int value;
+
     switch (kind) {
     case LOCK:
         return !plait_lock_is_locked(&scene->lock);
@@ -149,6 +202,12 @@ static bool is_ready(struct scene *scene, enum kind kind)
         return plait_event_is_set(&scene->event);
     case GET:
         return plait_queue_qsize(scene->empty) == 1;
+    case RECV:
+        return plait_pipe_poll(scene->near, PLAIT_NOW) == 0;
+    case PUBLISH:
+        return plait_subscriber_lag(scene->subscriber) == 0;
+    case NEWER:
+        return plait_latest_read(scene->latest, &value, &version) == 0 && version > scene->seen;
     default:
         return plait_queue_qsize(scene->full) == 0;
     }
@@ -230,7 +289,7 @@ static void any_finds_the_one_that_is_ready(void **state)
             assert_int_equal(make_ready(scene, (enum kind)kind), 0);
             assert_int_equal(plait_wait_any(entries + first, (size_t)(KINDS - first), &which, deadlines[round % 2]), 0);
             assert_int_equal(which, kind - first);
-            assert_int_equal(count_ready(scene), kind == EVENT);
+            assert_int_equal(count_ready(scene), kind == EVENT || kind == NEWER); /* these stay so */
             assert_int_equal(undo(scene, (enum kind)kind), 0);
             if (kind == LOCK)
                 take_lock_back(scene);
@@ -256,8 +315,8 @@ static void any_of_several_ready_ones_performs_one(void **state)
         done[which]++;
         if (which == LOCK) /* a shared one would answer EDEADLK from now on */
             entries[LOCK] = plait_any_sem_acquire(&scene->sem, 2);
-        if (which == EVENT)
-            plait_event_clear(&scene->event);
+        if (which == EVENT || which == NEWER)
+            assert_int_equal(undo(scene, (enum kind)which), 0);
     }
     for (int kind = 0; kind < KINDS; kind++)
         assert_int_equal(done[kind], 1);
@@ -546,6 +605,15 @@ static void wait_for_one(struct worker *self)
         break;
     case GET:
         self->result = plait_queue_get(scene->empty, &item, PLAIT_FOREVER);
+        break;
+    case RECV:
+        self->result = plait_pipe_recv(scene->near, &item, sizeof item, &own.size, PLAIT_FOREVER);
+        break;
+    case PUBLISH:
+        self->result = plait_broadcast_put(scene->broadcast, &scene->put_item, PLAIT_FOREVER);
+        break;
+    case NEWER:
+        self->result = plait_latest_read_newer(scene->latest, &item, &own.version, PLAIT_FOREVER);
         break;
     default:
         self->result = plait_queue_put(scene->full, &scene->put_item, PLAIT_FOREVER);
@@ -909,7 +977,7 @@ static void any_of_300_is_woken_by_each(void **state)
 {
     struct stage *stage = *state;
     struct crowd *crowd = crowd_of(stage, CROWD);
-    static const size_t picks[] = { 0, 1, 2, 3, 11, 12, 13, 14, 15, 118, 119, 120, 121, 122, 127, 128, 129, 297, 298,
+    static const size_t picks[] = { 0, 1, 2, 3, 11, 12, 13, 14, 15, 16, 17, 18, 118, 119, 120, 121, 122, 127, 128, 129, 297, 298,
                                     299 };
 
     for (size_t i = 0; i < sizeof picks / sizeof picks[0]; i++) {

@@ -62,7 +62,7 @@ typedef struct plait_cond {
 /* Make a condition. EINVAL: an unknown flag, or PLAIT_SHARED outside an arena. */
 PLAIT_API int plait_cond_init(plait_cond_t *cond, unsigned flags);
 
-/* End its life. EBUSY, and nothing done: somebody who lives is waiting. */
+/* End its life. EBUSY, and nothing done: somebody who lives is waiting; of a shared one, somebody's wait has not returned. */
 PLAIT_API int plait_cond_fini(plait_cond_t *cond);
 
 /*

@@ -47,6 +47,7 @@ PLAIT_BEGIN_DECLS
  *  - Interrupting signals are invisible: sem_wait never fails with EINTR.
  *  - The caller's plait_cancel_t does not end waits by these names: their callers know no such error.
  *  - Waits for a condition never end spuriously.
+ *  - Read-write locks pay no heed to priorities: a reader waits for whichever writer came before it.
  *  - Destroying attributes that are NULL: EINVAL. Destroying a mutex or read-write lock that is held: EBUSY.
  */
 

@@ -35,7 +35,8 @@ PLAIT_BEGIN_DECLS
  * CPUs; a write costs a look at each recent reader.
  *
  * Fairness: from the moment a writer comes to a lock that nobody else writes, no new reader gets in; the writer waits for
- * those inside. When it releases, the readers who wait by then get in before the next writer. Whichever writer comes
+ * those inside. When it releases, the readers who wait by then get in before the next writer; of a shared one not oftener than
+ * every few milliseconds, for where processes have to take turns at the CPUs that would be all that they do. Whichever writer comes
  * first to a lock without a writer gets it (barging), but one that has been woken and forestalled a few times gets it next
  * (private; shared: as plait_lock_t). So nobody starves.
  *

@@ -2,7 +2,9 @@
 /*
  * Descriptors as entries of plait_wait_any
  *
- * A sleep is on words, so somebody has to turn a descriptor that is ready into a word that changes: one thread, which sleeps in
+ * Where the caller can sleep on descriptors beside words (wait/ring.h), enlist names the descriptor, and that is all.
+ *
+ * Elsewhere a sleep is on words, so somebody has to turn a descriptor that is ready into a word that changes: one thread, which sleeps in
  * epoll_wait. An entry that is enlisted has a request: a word, and a duplicate of the descriptor in the thread's epoll set (a duplicate,
  * for one descriptor may be asked for by several, and may be closed by the program), to be reported once. The thread stores
  * the word, and wakes it. What is ready the attempt asks poll.
@@ -235,6 +237,12 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 {
     struct request *r = request_of(waiting);
 
+    if (!r && waiting->can_poll && plait__ring_is_usable()) {
+        waiting->polls = true;
+        waiting->poll = (struct plait__poll){ fd_of(waiting), events_of(waiting) };
+        *word_out = (struct plait_wait_word){ &plait__never, 0, 0 };
+        return true;
+    }
     if (!r) {
         r = make_request(fd_of(waiting), events_of(waiting));
         waiting->kept = (uint64_t)(uintptr_t)r;

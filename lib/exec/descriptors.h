@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { PLAIT__SEND_MAX = 8 };
+enum { PLAIT__SEND_MAX = 253 /* the kernel's limit for one message */ };
 
 /* Send one message with up to PLAIT__SEND_MAX descriptors. 0, or an errno; EPIPE: the other side is gone. */
 int plait__send(int socket, const void *message, size_t size, const int *fds, size_t fd_count);

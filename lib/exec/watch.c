@@ -164,7 +164,7 @@ static void sleep_on_all(struct sleep *sleep)
         until = plait__slice_end(&look, LOOK * PLAIT__MILLISECOND, LOOK * PLAIT__MILLISECOND, until);
     if (sleep->shared)
         until = plait__slice_end_shared(&sleep->slice, until);
-    plait__wait_words(sleep->words, sleep->count + 1, until, &index);
+    plait__wait_words(sleep->words, sleep->count + 1, NULL, until, &index);
     if (index <= sleep->count)
         sleep->slice = 0;
 }

@@ -53,7 +53,7 @@
 #define ROUND ((uint64_t)1 << 33)
 #define UPPER_SHIFT 32
 
-enum { ENDED = 4, VAIN_MAX = 6, STREAK = 8 };
+enum { ENDED = 4, VAIN_MAX = 3, STREAK = 8 };
 
 _Static_assert(PLAIT_BARRIER_MAX == ARRIVED, "the field");
 _Static_assert(sizeof(plait_barrier_t) == 80, "part of the ABI");
@@ -199,25 +199,32 @@ static int outcome(plait_barrier_t *barrier, uint64_t mine, uint64_t now)
     return now & DEAD ? EOWNERDEAD : EPIPE;
 }
 
-/*
- * Sleep until the round is not that of `state` any more, or a slice of time has passed. 0: look again. EAGAIN: the
- * state has changed before.
- */
-static int sleep_on(plait_barrier_t *barrier, uint64_t state, plait_time_t deadline, plait_time_t *slice)
+/* Sleep in shared memory, and look after the others when nothing has come in a slice of time. */
+static int sleep_shared(plait_barrier_t *barrier, uint64_t state, plait_time_t deadline, plait_time_t *slice)
 {
-    int err;
+    int err = plait__wait_sliced(round_word(barrier), upper(state), PLAIT_SHARED, deadline, slice);
 
-    if (!(state & SLEEPERS) && !cas64_acqrel(&barrier->state, &state, state | SLEEPERS))
-        return EAGAIN;
-    err = plait__wait_sliced(round_word(barrier), upper(state), shared(barrier), deadline, slice);
-    if (shared(barrier) && err == 0 && upper(load64_relaxed(&barrier->state)) == upper(state))
+    if (err == 0 && upper(load64_relaxed(&barrier->state)) == upper(state))
         look_for_the_dead(barrier);
     return err;
 }
 
 /*
+ * Sleep until the round is not that of `state` any more, or a slice of time has passed. 0: look again. EAGAIN: the
+ * state has changed before. Inlined for the sake of those who come back (plait_wait).
+ */
+static inline __attribute__((always_inline)) int sleep_on(plait_barrier_t *barrier, uint64_t state,
+                                                          plait_time_t deadline, plait_time_t *slice)
+{
+    if (!(state & SLEEPERS) && !cas64_acqrel(&barrier->state, &state, state | SLEEPERS))
+        return EAGAIN;
+    return shared(barrier) ? sleep_shared(barrier, state, deadline, slice)
+                           : plait_wait(round_word(barrier), upper(state), 0, deadline);
+}
+
+/*
  * Is it worth a spin to await the end of this round? Only if those who are missing can be on their way on other CPUs: never where
- * there are two parties for each. Where they have other things to do it is tried in few rounds only: every 2nd, 4th, up to 64th,
+ * there are two parties for each. Where they have other things to do it is tried in few rounds only: every 2nd, 4th, at least 8th,
  * as more of them were in vain. In several rounds in turn: the first spin may be in vain because the others still have to wake up
  * from a sleep.
  */

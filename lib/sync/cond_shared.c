@@ -431,3 +431,15 @@ int plait__cond_shared_fini(plait_cond_t *cond)
     unguard(cond);
     return waited_for ? EBUSY : 0;
 }
+
+bool plait__cond_shared_is_awaited(plait_cond_t *cond)
+{
+    bool awaited;
+
+    if (guard_chain(cond) != 0)
+        return true;
+    bury(cond);
+    awaited = next_waiting(cond, cond->head) != NULL;
+    unguard(cond);
+    return awaited;
+}

@@ -3,6 +3,8 @@
 #ifndef PLAIT_SYNC_COND_SHARED_H
 #define PLAIT_SYNC_COND_SHARED_H
 
+#include <stdbool.h>
+
 #include <plait/cond.h>
 
 #include "sync/held.h"
@@ -13,5 +15,8 @@ void plait__cond_shared_init(plait_cond_t *cond);
 int plait__cond_shared_wait(plait_cond_t *cond, const struct plait__held *held, plait_time_t deadline);
 int plait__cond_shared_notify(plait_cond_t *cond, unsigned count);
 int plait__cond_shared_fini(plait_cond_t *cond);
+
+/* After fini's EBUSY: does anybody wait who has not been notified? Else all are on their way out. */
+bool plait__cond_shared_is_awaited(plait_cond_t *cond);
 
 #endif

@@ -4,8 +4,10 @@
  *
  * A condition of ours, and the clock of its deadlines. POSIX lets a condition be destroyed as soon as all who waited have been
  * signalled, though they are still on their way out and look at it: `inside` counts who is in a wait, and destroy waits for
- * those (plait__pthread_enter). They need the mutex to leave, so destroy must not be called with it held while any are.
+ * those (plait__pthread_enter). They need the mutex to leave, so destroy must not be called with it held while any are. A shared one
+ * they leave only with the mutex in their hands again: to our condition they are waiters until then, and are waited for as well.
  */
+#include "sync/cond_shared.h"
 #include "sync/pthread_mutex.h"
 
 _Static_assert(sizeof(plait_pthread_cond_t) == 96, "part of the ABI");
@@ -23,10 +25,13 @@ int plait_pthread_cond_init(plait_pthread_cond_t *cond, const plait_pthread_cond
 
 int plait_pthread_cond_destroy(plait_pthread_cond_t *cond)
 {
-    int err = plait_cond_fini(&cond->cond);
+    unsigned shared = cond->cond.mode & PLAIT_SHARED;
+    int err;
 
+    while ((err = plait_cond_fini(&cond->cond)) == EBUSY && shared && !plait__cond_shared_is_awaited(&cond->cond))
+        plait__pthread_wait_for_leavers(&cond->inside, shared);
     if (err == 0)
-        plait__pthread_wait_for_leavers(&cond->inside, cond->cond.mode & PLAIT_SHARED);
+        plait__pthread_wait_for_leavers(&cond->inside, shared);
     return err;
 }
 

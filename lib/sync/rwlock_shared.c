@@ -13,6 +13,12 @@
  *                 gate is opened. Guarded by `writer`.
  *     taken       1: half changed by a dead writer, and not declared good again. Guarded by `writer`.
  *     hold        state READING or WAITING, number the fiber (AMONG_OTHERS: rwlock_any.c), count the levels
+ *     state       high half: when readers who slept were last let in, in MOMENTs. Guarded by `writer`.
+ *
+ * Phases. A release changes the phase, and so lets in who waits, only if a reader sleeps and that was not done within PATIENCE.
+ * Otherwise it opens the gate as a writer does that gives up, and who waits has to look again: so a reader that sleeps, or was woken
+ * and has no CPU yet, is in nobody's way, and the processes that run go on among themselves. With a new phase after each writer, as
+ * private locks have it, eight processes on two CPUs slept at every other pass: each writer waited for all whom the last had let in.
  *
  * A dead reader's hold is an orphan: a writer that meets it drops it. Those who sleep for a reader look for that after
  * each slice.
@@ -55,7 +61,10 @@ enum { GROUPS = 64 };
 
 #define HALF_CHANGED ((void *)1) /* an owner */
 
-enum { CLOSED = PLAIT__GATE_CLOSED };
+enum { CLOSED = PLAIT__GATE_CLOSED, READERS = PLAIT__GATE_READERS, PHASE = PLAIT__GATE_PHASE };
+
+/* A MOMENT is 2^20 nanoseconds. */
+enum { MOMENT_SHIFT = 20, PATIENCE = 5, HIGH_SHIFT = 32 };
 
 static uint64_t name_of(const plait_rwlock_t *rw)
 {
@@ -351,7 +360,25 @@ int plait__rwlock_shared_write(plait_rwlock_t *rw, plait_time_t deadline)
     return err;
 }
 
-static int release_write(plait_rwlock_t *rw)
+/*
+ * Shall those who wait be let in ahead of the next writer? Who falls asleep between this look and the opening is woken by that, and looks
+ * itself; who is killed in between lets nobody in, until PATIENCE is over.
+ */
+static uint64_t phase_for_sleepers(plait_rwlock_t *rw)
+{
+    uint64_t s = load64_relaxed(&rw->state), now;
+
+    if (!(s & READERS))
+        return 0;
+    now = (uint64_t)plait_now() >> MOMENT_SHIFT;
+    if ((uint32_t)(now - (s >> HIGH_SHIFT)) < PATIENCE)
+        return 0;
+    while (!cas64_relaxed(&rw->state, &s, (uint32_t)s | now << HIGH_SHIFT)) /* relaxed: guarded by writer */
+        ;
+    return PHASE;
+}
+
+static int release_write(plait_rwlock_t *rw, uint64_t phase)
 {
     compiler_barrier(); /* after the last change of the data */
     if (rw->taken) {    /* half changed for good: the gate stays closed, and who sleeps shall see it */
@@ -363,7 +390,7 @@ static int release_write(plait_rwlock_t *rw)
     }
     storeptr_relaxed(&rw->owner, NULL);
     compiler_barrier();
-    plait__rwlock_shared_leave(rw, PLAIT__GATE_PHASE);
+    plait__rwlock_shared_leave(rw, phase);
     return 0;
 }
 
@@ -376,7 +403,7 @@ int plait__rwlock_shared_release(plait_rwlock_t *rw)
 
     hold = plait__member(plait__rwlock_header(rw), &self) ? NULL : own_hold(rw, self);
     if (!hold)
-        return plait__robust_is_mine(&rw->writer) ? release_write(rw) : EPERM;
+        return plait__robust_is_mine(&rw->writer) ? release_write(rw, phase_for_sleepers(rw)) : EPERM;
     if (load_relaxed(&hold->count) > 1)
         store_relaxed(&hold->count, load_relaxed(&hold->count) - 1);
     else
@@ -400,7 +427,7 @@ int plait__rwlock_shared_downgrade(plait_rwlock_t *rw)
     if (err)
         return err;
     or64_seqcst(&rw->groups, plait__rwlock_shared_group(rw, self));
-    return release_write(rw);
+    return release_write(rw, PHASE); /* always: the caller may read for long, with the next writer at the gate */
 }
 
 int plait__rwlock_shared_consistent(plait_rwlock_t *rw)

@@ -18,18 +18,10 @@
 enum {
     OP_WAKE = 1,
     OP_CMP_REQUEUE = 4,
-    OP_WAIT_BITSET = 9,
-    OP_PRIVATE = 128,
-    WAITV_SIZE_U32 = 2,
+    OP_WAIT_BITSET = PLAIT__FUTEX_WAIT_BITSET,
+    OP_PRIVATE = PLAIT__FUTEX_PRIVATE,
     WAITV_MAX = 128,
     NR_FUTEX_WAITV = 449 /* the same on every architecture */
-};
-
-struct waitv {
-    uint64_t expected;
-    uint64_t address;
-    uint32_t flags;
-    uint32_t reserved;
 };
 
 /*
@@ -99,16 +91,13 @@ int plait__futex_wait_many(const struct plait_wait_word *words, size_t count, pl
                            size_t *index_out)
 {
     static uint32_t missing; /* set once the kernel has said ENOSYS; relaxed: a hint that saves system calls */
-    struct waitv vector[WAITV_MAX];
+    struct plait__waitv vector[WAITV_MAX];
     struct timespec at, *timeout = NULL;
     long index;
 
     if (load_relaxed(&missing))
         return ENOSYS;
-    for (size_t i = 0; i < count; i++)
-        vector[i] = (struct waitv){ .expected = words[i].expected,
-                                    .address = (uintptr_t)words[i].word,
-                                    .flags = WAITV_SIZE_U32 | (words[i].flags & PLAIT_SHARED ? 0 : OP_PRIVATE) };
+    plait__waitv_fill(vector, words, count);
     if (deadline != PLAIT_FOREVER) {
         at = plait__timespec(deadline < 0 ? 0 : deadline);
         timeout = &at;

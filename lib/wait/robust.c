@@ -39,6 +39,8 @@
  * of a wait asks whether the owner's thread has ended, by its start time in the participants' table; who finds that
  * it has marks the word as the kernel would.
  *
+ * A lock that is held for a few instructions only need not enter the list: wait/brief.h.
+ *
  * Cost of a free lock: two atomic operations and a dozen plain stores, most of them in the thread's own lines.
  */
 #include "wait/robust.h"
@@ -71,12 +73,6 @@ enum {
 static inline bool is_this_fibers(const plait_lock_t *lock)
 {
     return load_relaxed(&lock->fault) >> PLAIT__FAULT_FIBER_SHIFT == plait__fiber_number;
-}
-
-/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
-static inline uint32_t *owed_of(plait_lock_t *lock)
-{
-    return &lock->robust[2];
 }
 
 /* The caller, woken or not, goes away without the lock: see to it that a wake spent on it is not lost. */
@@ -157,8 +153,8 @@ static bool is_deadlock(const plait_lock_t *lock)
 /* A starving one has the lock, or gives up: others may go first again. */
 static void be_served(plait_lock_t *lock)
 {
-    store_relaxed(owed_of(lock), 0);
-    plait_wake(owed_of(lock), UINT_MAX, PLAIT_SHARED);
+    store_relaxed(plait__robust_owed(lock), 0);
+    plait_wake(plait__robust_owed(lock), UINT_MAX, PLAIT_SHARED);
 }
 
 /* Somebody starves: those who come new let those who sleep go first, for as long as a living one can take. */
@@ -166,7 +162,7 @@ static void let_pass(plait_lock_t *lock, plait_time_t deadline)
 {
     plait_time_t until = plait_now() + GRACE;
 
-    if (plait_wait(owed_of(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
+    if (plait_wait(plait__robust_owed(lock), 1, PLAIT_SHARED, until < deadline ? until : deadline) == ETIMEDOUT && until < deadline)
         be_served(lock); /* it was killed, or stopped */
 }
 
@@ -228,7 +224,7 @@ static int contend(struct plait__robust_self *s, void **saved, plait_lock_t *loc
             doubt(lock, word, v | FUTEX_WAITERS, &doubts);
         if (!*starving && plait_now() > starves_at) {
             *starving = true;
-            store_relaxed(owed_of(lock), 1);
+            store_relaxed(plait__robust_owed(lock), 1);
         }
         waiters = deadline > PLAIT_NOW ? FUTEX_WAITERS : 0;
     }
@@ -287,7 +283,7 @@ static __attribute__((noinline)) int acquire_anyhow(plait_lock_t *lock, plait_ti
 
     if (s->held >= PLAIT__ROBUST_HELD_MAX)
         return EOVERFLOW;
-    if (deadline > PLAIT_NOW && !waiters && load_relaxed(owed_of(lock)) && !plait__robust_is_mine(lock))
+    if (deadline > PLAIT_NOW && !waiters && load_relaxed(plait__robust_owed(lock)) && !plait__robust_is_mine(lock))
         let_pass(lock, deadline);
     return acquire_announced(s, lock, deadline, plait__robust_announce(s, lock), waiters);
 }
@@ -306,7 +302,7 @@ int plait__robust_acquire(plait_lock_t *lock, plait_time_t deadline)
     uint32_t unheld = 0;
     void *saved;
 
-    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= PLAIT__ROBUST_HELD_MAX) | load_relaxed(owed_of(lock)), 0))
+    if (!is_ordinary(s, lock) || __builtin_expect((s->held >= PLAIT__ROBUST_HELD_MAX) | load_relaxed(plait__robust_owed(lock)), 0))
         return acquire_anyhow(lock, deadline, 0);
     saved = head->pending;
     head->pending = &lock->next;
@@ -465,7 +461,7 @@ int plait__robust_attempt(plait_lock_t *lock, struct plait__waiting *waiting)
 {
     int err;
 
-    if (!waiting->enlisted && !waiting->is_try && load_relaxed(owed_of(lock)))
+    if (!waiting->enlisted && !waiting->is_try && load_relaxed(plait__robust_owed(lock)))
         return EAGAIN;
     err = plait__robust_acquire(lock, PLAIT_NOW);
     if (err == ETIMEDOUT || err == ECANCELED)
@@ -489,12 +485,12 @@ bool plait__robust_enlist(plait_lock_t *lock, struct plait__waiting *waiting, st
         return load_relaxed(word) & FUTEX_TID_MASK;
     }
     if (!waiting->enlisted) {
-        if (load_relaxed(owed_of(lock)))
-            plait_wait(owed_of(lock), 1, PLAIT_SHARED, plait_now() + MOMENT);
+        if (load_relaxed(plait__robust_owed(lock)))
+            plait_wait(plait__robust_owed(lock), 1, PLAIT_SHARED, plait_now() + MOMENT);
         waiting->kept = (uint64_t)(plait_now() + PATIENCE);
     } else if (waiting->kept != STARVES && (uint64_t)plait_now() > waiting->kept) {
         waiting->kept = STARVES;
-        store_relaxed(owed_of(lock), 1);
+        store_relaxed(plait__robust_owed(lock), 1);
     }
     v = load_relaxed(word);
     do

@@ -37,6 +37,12 @@ static inline bool plait__lock_is_contradictory(const plait_lock_t *lock)
     return __atomic_load_n(&lock->state, __ATOMIC_RELAXED) == PLAIT__LOCK_IS_SHARED || lock->arena_offset != 0;
 }
 
+/* 1 while somebody starves. Neither libc nor the kernel uses this word of a lock. */
+static inline uint32_t *plait__robust_owed(plait_lock_t *lock)
+{
+    return &lock->robust[2];
+}
+
 /* Does the calling thread have a robust list that the kernel knows of? */
 bool plait__robust_list_works(void);
 

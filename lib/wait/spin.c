@@ -5,8 +5,9 @@
  * little is lost. On one CPU nobody can change the word while we look: no spin.
  *
  * Two threads that take turns may find each other asleep for ever: to be woken takes several microseconds, longer than the small
- * budget that such losses have left to the other. So now and then a loser tries for as long as it may. If that pays, both are
- * awake, and stay so; if not, the next try comes after twice as many losses.
+ * budget that such losses have left to the other. So now and then a loser tries for longer than it takes to be woken, which is
+ * 30 to 50 microseconds on a virtual machine whose other CPU has stopped. If that pays, both are awake, and stay so; if not, the
+ * next try comes after twice as many losses.
  *
  * A look takes the line away from whoever is about to write it. Who waits for a single change looks all the time; who
  * waits for a stream of them (an item, a side of a queue) looks ever more seldom, so that the other gets many done
@@ -36,7 +37,8 @@ enum {
     RATE_UNIT = 1024, /* the rate is pauses in so many nanoseconds */
     TRY_FIRST = 16,   /* losses until a long try; and at most */
     TRY_LAST = 4096,
-    AWAY_STEP = 50,   /* nanoseconds, as is */
+    WAKING = 120000,  /* nanoseconds, as are the next */
+    AWAY_STEP = 50,
     AWAY_MAX = 1500
 };
 
@@ -44,14 +46,17 @@ enum {
 struct manner {
     uint32_t gap_first, gap_last;
     uint32_t budget_min, budget_max;
+    uint32_t long_try;
 };
 
 static const struct manner manners[PLAIT__SPIN_WAYS] = {
-    [PLAIT__SPIN_CHANGE] = { 0, 0, 600, 15000 },
-    [PLAIT__SPIN_TURN] = { 0, 0, 150, 15000 },
-    [PLAIT__SPIN_STREAM] = { 0, 2500, 150, 15000 },
-    [PLAIT__SPIN_BATCH] = { 0, 2500, 150, 15000 },
-    [PLAIT__SPIN_RIVALS] = { 700, 11000, 2000, 25000 },
+    [PLAIT__SPIN_CHANGE] = { 0, 0, 600, 15000, WAKING },
+    [PLAIT__SPIN_TURN] = { 0, 0, 150, 15000, WAKING },
+    [PLAIT__SPIN_STREAM] = { 0, 2500, 150, 15000, WAKING },
+    [PLAIT__SPIN_BATCH] = { 0, 2500, 150, 15000, WAKING },
+    [PLAIT__SPIN_ANSWER] = { 0, 0, 600, 15000, WAKING },
+    [PLAIT__SPIN_ASKED] = { 0, 600, 2000, 15000, WAKING },
+    [PLAIT__SPIN_RIVALS] = { 700, 11000, 2000, 25000, 25000 },
 };
 
 /* What this thread has learnt. */
@@ -60,7 +65,7 @@ static PLAIT_TLS struct {
     uint32_t losses; /* since the last that paid, or the last long try */
     uint32_t until_try;
 } learnt[PLAIT__SPIN_WAYS];
-static PLAIT_TLS uint32_t away;                      /* PLAIT__SPIN_BATCH: until the first look */
+static PLAIT_TLS uint32_t away; /* where what comes is counted: until the first look */
 
 unsigned plait__cpus(void)
 {
@@ -70,7 +75,7 @@ unsigned plait__cpus(void)
 
     if (n)
         return n;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
+    if (sched_getaffinity(getpid(), sizeof set, &set) == 0) /* the main thread's: the caller may have one CPU to itself */
         n = (uint32_t)CPU_COUNT(&set);
     else
         n = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN); /* more CPUs than the set holds */
@@ -119,7 +124,7 @@ static uint32_t budget_for(enum plait__spin_way way)
         learnt[way].budget = way == PLAIT__SPIN_RIVALS ? most : most / 4;
         learnt[way].until_try = TRY_FIRST;
     }
-    return learnt[way].losses < learnt[way].until_try ? learnt[way].budget : most;
+    return learnt[way].losses < learnt[way].until_try ? learnt[way].budget : manners[way].long_try;
 }
 
 struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t deadline)
@@ -137,7 +142,7 @@ struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t dead
             budget = time_left > 0 ? (uint32_t)time_left : 0;
     }
     spin.total = spin.left = pauses(budget);
-    spin.gap = pauses(way == PLAIT__SPIN_BATCH ? away : manners[way].gap_first);
+    spin.gap = pauses(way == PLAIT__SPIN_BATCH || way == PLAIT__SPIN_ASKED ? away : manners[way].gap_first);
     spin.gap_last = pauses(manners[way].gap_last);
     return spin;
 }

@@ -15,6 +15,8 @@ enum plait__spin_way {
     PLAIT__SPIN_TURN,   /* one change that may as well be long in coming */
     PLAIT__SPIN_STREAM, /* one of a stream of changes, by somebody who is to be disturbed little */
     PLAIT__SPIN_BATCH,  /* the same, where what has come can be counted (plait__spin_came) */
+    PLAIT__SPIN_ANSWER, /* what another process or thread is asked for now, and may have to be woken for */
+    PLAIT__SPIN_ASKED,  /* the next that is asked for, which can be counted as with BATCH */
     PLAIT__SPIN_RIVALS, /* a thing that others take and give back again and again */
     PLAIT__SPIN_WAYS
 };
@@ -48,7 +50,7 @@ bool plait__spin_pause(struct plait__spin *spin);
 /* What was waited for has come; the spin is over. */
 void plait__spin_paid(struct plait__spin *spin);
 
-/* The same, for PLAIT__SPIN_BATCH: so much has come. It tells the next spin how long to stay away. */
+/* The same, for PLAIT__SPIN_BATCH and _ASKED: so much has come. It tells the next spin how long to stay away. */
 void plait__spin_came(struct plait__spin *spin, size_t count);
 
 /* A whole spin as long as *word equals `expected`; true when it changed. */

@@ -54,6 +54,8 @@ struct call {
     plait_time_t until; /* of the last sleep: an entry has to be looked at then */
     plait_time_t slice;
     plait_time_t look; /* how long a sleep may be if somebody has to be looked after */
+    struct plait__polls polls; /* of the last sleep: its descriptors */
+    bool no_polls;     /* the kernel would not sleep on descriptors */
 };
 
 /* What one call needs of the stack: few entries are the rule. */
@@ -62,11 +64,13 @@ enum { FEW = 16 };
 struct few {
     struct plait__waiting entries[FEW];
     struct plait_wait_word words[FEW + PLAIT_CANCEL_DEPTH_MAX]; /* as plait__wait_words wants them */
+    struct plait__poll polls[FEW];
 };
 
 struct many {
     struct plait__waiting entries[PLAIT_WAIT_ANY_MAX];
     struct plait_wait_word words[PLAIT_WAIT_ANY_MAX + PLAIT_CANCEL_DEPTH_MAX];
+    struct plait__poll polls[PLAIT__POLLS_MAX];
 };
 
 static size_t random_below(size_t count)
@@ -114,11 +118,17 @@ static bool enlist_all(struct call *call)
 {
     call->shared = call->unwoken = false;
     call->until = PLAIT_FOREVER;
+    call->polls.count = 0;
     for (size_t i = 0; i < call->count; i++) {
         struct plait__waiting *w = &call->entries[i];
-        bool sleep = w->entry->how->enlist(w, &call->words[i]);
+        bool sleep;
 
+        w->can_poll = !call->no_polls && call->polls.count < PLAIT__POLLS_MAX;
+        w->polls = false;
+        sleep = w->entry->how->enlist(w, &call->words[i]);
         w->enlisted = true;
+        if (w->polls)
+            call->polls.list[call->polls.count++] = w->poll;
         if (!sleep) {
             call->at = i;
             return false;
@@ -159,7 +169,11 @@ static int sleep_on_all(struct call *call, plait_time_t deadline)
         until = plait__slice_end(&call->look, PLAIT__MILLISECOND, 16 * PLAIT__MILLISECOND, until);
     else if (call->shared)
         until = plait__slice_end_shared(&call->slice, until);
-    err = plait__wait_words(call->words, call->count, until, &index);
+    err = plait__wait_words(call->words, call->count, call->polls.count ? &call->polls : NULL, until, &index);
+    if (err == ENOSYS && call->polls.count) {
+        call->no_polls = true;
+        return 0;
+    }
     if (index < call->count)
         call->at = index;
     return err == ETIMEDOUT && until < deadline ? 0 : err;
@@ -201,7 +215,7 @@ static __attribute__((noinline)) int first_of_few(const struct plait_wait_entry 
                                                   plait_time_t deadline)
 {
     struct few few;
-    struct call call = { .entries = few.entries, .words = few.words, .count = count };
+    struct call call = { .entries = few.entries, .words = few.words, .count = count, .polls = { few.polls, 0 } };
 
     return first_of(&call, entries, which, deadline);
 }
@@ -210,7 +224,7 @@ static __attribute__((noinline)) int first_of_many(const struct plait_wait_entry
                                                    plait_time_t deadline)
 {
     struct many many;
-    struct call call = { .entries = many.entries, .words = many.words, .count = count };
+    struct call call = { .entries = many.entries, .words = many.words, .count = count, .polls = { many.polls, 0 } };
 
     return first_of(&call, entries, which, deadline);
 }

@@ -9,6 +9,8 @@
 #include <plait/wait.h>
 #include <plait/wait_any.h>
 
+#include "wait/ring.h"
+
 /*
  * A noun joins with one constant table of three functions for each operation, in its own room, and a public function that makes
  * an entry which points to it:
@@ -31,6 +33,9 @@ struct plait__waiting {
     bool is_try;                          /* const: there is one attempt, and no sleep */
     bool tried;                           /* an attempt of this call has been made already */
     bool enlisted;                        /* enlist has been called, and delist not yet */
+    bool can_poll;                        /* the caller can sleep on a descriptor beside its words */
+    bool polls;                           /* set by enlist: it shall, on this one, and the word is plait__never */
+    struct plait__poll poll;
     bool unwoken;                         /* set by enlist: nobody will wake for this one, look again every few milliseconds */
 };
 

@@ -5,8 +5,9 @@
  *
  * Two readers, each a group of its own, of which one may die at any step and one gives up whenever it must wait, and a writer that
  * writes twice or gives up; or a reader and two writers; or three writers. Checked over all interleavings: no writer beside a
- * reader or a writer; no writer before a reader who slept when the last one released; and everybody comes to an end, so no
- * wake is lost. Memory is in order here: that it is in order where it matters is E1 to E3 of the source.
+ * reader or a writer; no writer before a reader who slept when the last one released (shared: if that let it in, which is a matter of
+ * time there); and everybody comes to an end, so no wake is lost. Memory is in order here: that it is in order where it matters is E1
+ * to E3 of the source.
  */
 #define READERS_COUNT 2
 #define WRITERS_COUNT 3
@@ -16,6 +17,7 @@
 #define WAITING 2 /* + phase */
 
 bool closed, readers_flag, writers_flag;
+bool shared;                            /* not every release changes the phase */
 bit phase;
 byte round;
 
@@ -108,13 +110,17 @@ end:
 }
 
 /* Opening the gate: one exchange; then the wakes. */
-inline open(change, written)
+inline open(change)
 {
     atomic {
         closed = false;
-        phase = phase ^ change;
-        let_in[0] = let_in[0] || (written && reader_asleep[0] && !dead[0]);
-        let_in[1] = let_in[1] || (written && reader_asleep[1] && !dead[1]);
+        if
+        :: changes = change
+        :: shared -> changes = 0
+        fi;
+        phase = phase ^ changes;
+        let_in[0] = let_in[0] || (changes && reader_asleep[0] && !dead[0]);
+        let_in[1] = let_in[1] || (changes && reader_asleep[1] && !dead[1]);
         woke_readers = readers_flag; readers_flag = false;
         woke_writers = writers_flag; writers_flag = false;
         if
@@ -143,6 +149,7 @@ proctype writer(byte me; byte times; bool gives_up)
 {
     byte rounds, r, saw_round;
     bool slept, woke_readers, woke_writers;
+    bit changes;
     bool saw[READERS_COUNT], keep[READERS_COUNT];
 
 again:
@@ -202,7 +209,7 @@ drain:
         :: dead[r] -> hold[r] = FREE; break
         :: IN_THE_WAY(r) && gives_up ->
             atomic { group[0] = group[0] || saw[0]; group[1] = group[1] || saw[1] };
-            open(0, false);
+            open(0);
             goto again
         :: IN_THE_WAY(r) && !dead[r] ->
             wanted[r] = true;                               /* E3 */
@@ -224,7 +231,7 @@ drain:
     assert(writing == 1 && reading == 0);
     assert(!let_in[0] && !let_in[1]);
     writing--;
-    open(1, true);
+    open(1);
     goto again;
 end:
     skip
@@ -233,6 +240,10 @@ end:
 /* Three at a time: four would be too many for an exhaustive search. */
 init {
     atomic {
+        if
+        :: shared = true
+        :: true
+        fi;
         if
         :: run reader(0, 1, true, false); run reader(1, 1, false, true); run writer(0, 2, true)
         :: run reader(0, 2, false, false); run reader(1, 1, true, false); run writer(0, 1, false)

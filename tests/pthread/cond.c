@@ -318,6 +318,67 @@ static void cond_shared_serves_processes(void **state)
     end(box);
 }
 
+struct farewell {
+    struct box box;
+    bool done;   /* guarded by box.mutex */
+};
+
+static void *wait_for_farewell(void *arg)
+{
+    struct farewell *f = arg;
+
+    pthread_mutex_lock(&f->box.mutex);
+    f->box.waiting++;
+    while (!f->done)
+        pthread_cond_wait(&f->box.cond, &f->box.mutex);
+    pthread_mutex_unlock(&f->box.mutex);
+    return NULL;
+}
+
+static int wait_in_child(void *arg)
+{
+    return wait_for_farewell(arg) != NULL;
+}
+
+/* Some of the woken have not got the mutex back when the condition is gone. */
+static void cond_shared_is_destroyed_as_soon_as_all_were_woken(void **state)
+{
+    struct farewell *f = shared_memory(sizeof *f);
+    pthread_mutexattr_t mutexattr;
+    pthread_condattr_t condattr;
+
+    assert_non_null(f);
+    assert_int_equal(pthread_mutexattr_init(&mutexattr), 0);
+    assert_int_equal(pthread_mutexattr_setpshared(&mutexattr, PTHREAD_PROCESS_SHARED), 0);
+    assert_int_equal(pthread_condattr_init(&condattr), 0);
+    assert_int_equal(pthread_condattr_setpshared(&condattr, PTHREAD_PROCESS_SHARED), 0);
+    assert_int_equal(pthread_mutex_init(&f->box.mutex, &mutexattr), 0);
+    for (int round = 0; round < 20; round++) {
+        struct runner runners[3];
+        pid_t pids[3];
+
+        f->box.waiting = 0;
+        f->done = false;
+        assert_int_equal(pthread_cond_init(&f->box.cond, &condattr), 0);
+        for (int i = 0; i < 3; i++)
+            pids[i] = child_start(wait_in_child, f);
+        for (int i = 0; i < 3; i++)
+            start(&runners[i], wait_for_farewell, f);
+        until_waiting(&f->box, 6);
+        pthread_mutex_lock(&f->box.mutex);
+        f->done = true;
+        pthread_cond_broadcast(&f->box.cond);
+        pthread_mutex_unlock(&f->box.mutex);
+        assert_int_equal(pthread_cond_destroy(&f->box.cond), 0);
+        memset(&f->box.cond, 0xff, sizeof f->box.cond);
+        for (int i = 0; i < 3; i++) {
+            finish(&runners[i]);
+            assert_int_equal(child_end(pids[i]), 0);
+        }
+    }
+    assert_int_equal(pthread_mutex_destroy(&f->box.mutex), 0);
+}
+
 struct short_lived {
     pthread_mutex_t mutex;
     pthread_cond_t *cond; /* freed by whoever signals last */
@@ -379,6 +440,7 @@ int main(void)
         cmocka_unit_test(cond_wait_acts_on_a_request_made_before),
         cmocka_unit_test(cond_shared_serves_processes),
         cmocka_unit_test(cond_is_destroyed_as_soon_as_all_were_woken),
+        cmocka_unit_test(cond_shared_is_destroyed_as_soon_as_all_were_woken),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

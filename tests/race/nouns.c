@@ -323,6 +323,7 @@ static const struct noun nouns[] = {
     { "once", offsetof(struct objects, once), NULL, NULL, NULL, NULL },
     { "thread", 0, NULL, NULL, NULL, NULL },
     { "timer", 0, NULL, NULL, NULL, NULL },
+    { "crew", 0, NULL, NULL, NULL, NULL },
 };
 
 static const struct noun *noun;
@@ -556,6 +557,45 @@ static void round_of_timers(void)
     end_timer(&other);
 }
 
+static void crew_writes(plait_worker_t *worker, void *arg)
+{
+    thread_writes(NULL);
+}
+
+static void crew_without_data(plait_worker_t *worker, void *arg) {}
+
+/* The one that writes is taken by the other worker; that it has begun is known without an order. */
+static void crew_root(plait_worker_t *worker, void *crew)
+{
+    struct plait_crew_stats stats = { 0 };
+
+    plait_worker_spawn(worker, crew_writes, NULL);
+    while (stats.stolen == 0) {
+        plait_sleep(0.001);
+        WORKS(plait_crew_stats(crew, &stats));
+    }
+    plait_worker_spawn(worker, crew_without_data, NULL);
+    if (way != UNGUARDED)
+        WORKS(plait_worker_sync(worker));
+    if (way == GUARDED) {
+        WORKS(plait_event_set(&over));
+        WORKS(plait_worker_sync(worker));
+    }
+    read_data();
+    WORKS(plait_event_set(&over));
+    for (int left = way == GUARDED ? 0 : way == WRONG ? 1 : 2; left > 0; left--)
+        WORKS(plait_worker_sync(worker));
+}
+
+static void round_of_crews(void)
+{
+    plait_crew_t *crew;
+
+    WORKS(plait_crew_new(&crew, &(struct plait_crew_opts){ .workers = 2 }));
+    WORKS(plait_crew_run(crew, crew_root, crew));
+    WORKS(plait_crew_free(crew));
+}
+
 static __attribute__((noinline)) void *reuse(void *arg)
 {
     volatile unsigned *data_now = (unsigned *)((char *)objects + noun->offset);
@@ -596,6 +636,8 @@ static void go_round(unsigned flags)
         round_of_threads();
     else if (is("timer"))
         round_of_timers();
+    else if (is("crew"))
+        round_of_crews();
     else
         round_of_readers();
     for (int which = 0; which < KINDS; which++)
