@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Once, latch, wait group: the look at one that is done, and counting while nobody waits. */
+/* Once, latch, wait group, progress: the look at one that is done, and counting while nobody waits. */
 #include <plait.h>
 
 #include <pthread.h>
@@ -43,6 +43,24 @@ static double ours_group(const struct bench_load *load)
     return bench_free(load, &group, begin, end);
 }
 
+BENCH_INLINE void advance(void *progress) { plait_progress_advance(progress, 1, 4096); }
+
+/* A bar looks at it meanwhile, as it would in a program; where there is no terminal, a callback. */
+static void look(const struct plait_progress_look *seen, void *unused) { (void)seen, (void)unused; }
+
+static double ours_progress(const struct bench_load *load)
+{
+    static plait_progress_t progress __attribute__((aligned(64)));
+    plait_bar_t *bar = NULL;
+    double took;
+
+    if (plait_bar_new(&bar, &(struct plait_bar_opts){ .progress = &progress, .callback = look }) != 0)
+        return -1;
+    took = bench_free(load, &progress, advance, nothing);
+    plait_bar_free(bar);
+    return took;
+}
+
 /* ---- pthreads ---- */
 
 static void do_nothing(void) { }
@@ -83,5 +101,7 @@ const struct bench_metric bench_counts[] = {
         { "limit:one_rmw", one_rmw } }, 0 },
     { "wait_group.add_done", BENCH_NS, { 0 },
       { { "plait", ours_group }, { "nsync_counter", nsync_count_up_and_down }, { "limit:two_rmw", two_rmw } }, 0 },
+    { "progress.advance", BENCH_NS, { 0 },
+      { { "plait", ours_progress }, { "boost_progress_display", boost_progress }, { "limit:two_rmw", two_rmw } }, 0 },
     { 0 },
 };

@@ -144,6 +144,8 @@ const struct bench_metric bench_piles[] = {
       { { "plait", private_messages }, { "gasyncqueue", glib_message_pairs } }, 0 },
     { "queue.message.65536", BENCH_NS, { .width = 1, .size = 65536 },
       { { "plait", private_messages }, { "gasyncqueue", glib_message_pairs } }, 0 },
+    { "queue.message.shared.8", BENCH_NS, { .width = 1, .size = 8 },
+      { { "plait", shared_messages }, { "boost_message_queue", boost_message_pairs } }, 0 },
     { "queue.message.shared.64", BENCH_NS, { .width = 1, .size = 64 },
       { { "plait", shared_messages }, { "boost_message_queue", boost_message_pairs } }, 0 },
     { "queue.message.shared.65536", BENCH_NS, { .width = 1, .size = 65536 },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Queues of larger items, bounded: `size` is bytes, of `width` producers and as many consumers. */
+/* Queues of larger items, and of messages, bounded: `size` is bytes, of `width` producers and as many consumers. */
 #include <plait.h>
 
 #include <fcntl.h>
@@ -29,10 +29,30 @@ BENCH_INLINE uint64_t ours_get(void *sized)
 
 static void ours_member(unsigned index, void *flow) { bench_flow_member(index, flow, ours_put, ours_get); }
 
-static double through_ours(const struct bench_load *load, bool shared)
+/* The same of a queue of messages, which could have any length. */
+BENCH_INLINE void message_put(void *sized, uint64_t number)
+{
+    struct bench_sized *s = sized;
+
+    bench_item_number(number);
+    plait_queue_put_bytes(s->queue, bench_item, s->size, PLAIT_FOREVER);
+}
+
+BENCH_INLINE uint64_t message_get(void *sized)
+{
+    struct bench_sized *s = sized;
+    size_t size;
+
+    plait_queue_get_bytes(s->queue, bench_item, s->size, &size, PLAIT_FOREVER);
+    return bench_number_of_item();
+}
+
+static void message_member(unsigned index, void *flow) { bench_flow_member(index, flow, message_put, message_get); }
+
+static double through_ours(const struct bench_load *load, bool shared, bool messages)
 {
     struct bench_sized sized = bench_sized_of(load);
-    struct plait_queue_opts opts = { .item_size = sized.size, .maxsize = sized.capacity };
+    struct plait_queue_opts opts = { .item_size = messages ? 0 : sized.size, .maxsize = sized.capacity };
     plait_queue_t *queue;
     double seconds;
 
@@ -41,14 +61,16 @@ static double through_ours(const struct bench_load *load, bool shared)
     if (plait_queue_new(&queue, &opts) != 0)
         bench_die("plait_queue_new");
     sized.queue = queue;
-    seconds = bench_flow_run(load, &sized, ours_member, shared ? bench_processes : bench_threads);
+    seconds = bench_flow_run(load, &sized, messages ? message_member : ours_member, shared ? bench_processes : bench_threads);
     plait_queue_destroy(queue);
     plait_arena_free(opts.arena);
     return seconds;
 }
 
-static double ours(const struct bench_load *load) { return through_ours(load, false); }
-static double ours_shared(const struct bench_load *load) { return through_ours(load, true); }
+static double ours(const struct bench_load *load) { return through_ours(load, false, false); }
+static double ours_shared(const struct bench_load *load) { return through_ours(load, true, false); }
+static double messages(const struct bench_load *load) { return through_ours(load, false, true); }
+static double messages_shared(const struct bench_load *load) { return through_ours(load, true, true); }
 
 BENCH_INLINE void mq_put(void *sized, uint64_t number)
 {
@@ -98,6 +120,13 @@ static double through_mq(const struct bench_load *load)
     { name, BENCH_PER_SECOND, { .width = 1, .size = bytes },                                                          \
       { { "plait", ours_shared }, { "boost_message_queue", boost_sized }, { "posix_mq", through_mq } }, 0 }
 
+#define MESSAGES(name, bytes)                                                                                         \
+    { name, BENCH_PER_SECOND, { .width = 1, .size = bytes }, { { "plait", messages }, { "gasyncqueue_unbounded", glib_sized } }, 0 }
+
+#define SHARED_MESSAGES(name, bytes)                                                                                  \
+    { name, BENCH_PER_SECOND, { .width = 1, .size = bytes },                                                          \
+      { { "plait", messages_shared }, { "boost_message_queue", boost_sized }, { "posix_mq", through_mq } }, 0 }
+
 const struct bench_metric bench_sizes[] = {
     SIZED("queue.size.64", 64),
     SIZED("queue.size.1024", 1024),
@@ -105,5 +134,10 @@ const struct bench_metric bench_sizes[] = {
     SHARED_SIZED("queue.size.shared.64", 64),
     SHARED_SIZED("queue.size.shared.1024", 1024),
     SHARED_SIZED("queue.size.shared.65536", 65536),
+    MESSAGES("queue.message.1+1.64", 64),
+    MESSAGES("queue.message.1+1.1024", 1024),
+    SHARED_MESSAGES("queue.message.shared.1+1.16", 16),
+    SHARED_MESSAGES("queue.message.shared.1+1.64", 64),
+    SHARED_MESSAGES("queue.message.shared.1+1.1024", 1024),
     { 0 },
 };

@@ -10,6 +10,7 @@ static const struct plait_queue_opts kinds[] = {
     { .kind = PLAIT_PRIORITY },
     { .kind = PLAIT_DEQUE, .maxsize = 6, .overflow = PLAIT_OVERFLOW_DROP_OLDEST },
     { .kind = PLAIT_LIFO },
+    { .kind = PLAIT_FIFO },
 };
 
 static int note(unsigned number, plait_queue_t *q)
@@ -76,6 +77,7 @@ static void use_messages(plait_queue_t *q)
     size_t size;
 
     CALL(plait_queue_put_bytes(q, bytes, 100, soon()));
+    CALL(plait_queue_put_bytes(q, bytes, 60, soon()));
     if (CALL(plait_queue_reserve(q, 500, &m)) == 0) {
         memset(m.data, 1, 500);
         moment();
@@ -124,8 +126,9 @@ static void step_0(void) { step(0); }
 static void step_1(void) { step(1); }
 static void step_2(void) { step(2); }
 static void step_3(void) { step(3); }
+static void step_4(void) { step(4); }
 
-const struct scene message_scene = { "messages", make_messages, spoil_messages, { step_0, step_1, step_2, step_3 } };
+const struct scene message_scene = { "messages", make_messages, spoil_messages, { step_0, step_1, step_2, step_3, step_4 } };
 
 /* ---- Joinable ---------------------------------------------------------------------------- */
 

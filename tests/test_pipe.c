@@ -24,6 +24,7 @@ struct scene {
     plait_event_t go;
     uint32_t sum[8];
     int bad;
+    size_t size; /* of what is sent */
 };
 
 static size_t used(struct stage *stage)
@@ -52,7 +53,7 @@ static void send_text(plait_pipe_t *pipe, const char *text)
 
 static void recv_text(plait_pipe_t *pipe, const char *text)
 {
-    char got[64];
+    char got[200];
     size_t size = 99;
 
     assert_int_equal(plait_pipe_recv(pipe, got, sizeof got, &size, plait_after(SECONDS)), 0);
@@ -75,7 +76,7 @@ static void messages_go_both_ways_in_order(void **state)
     struct stage *stage = *state;
     size_t before = used(stage);
     struct scene *s = set_scene(stage, (struct plait_pipe_opts){ 0 });
-    char text[40];
+    char text[40], longer[130];
 
     assert_int_equal(plait_pipe_which(s->left), PLAIT_PIPE_LEFT);
     assert_int_equal(plait_pipe_which(s->right), PLAIT_PIPE_RIGHT);
@@ -96,6 +97,11 @@ static void messages_go_both_ways_in_order(void **state)
     }
     assert_int_equal(plait_pipe_send(s->left, NULL, 0, PLAIT_NOW), 0);
     recv_text(s->right, "");
+    for (int length = 1; length < (int)sizeof longer; length++) { /* short ones lie elsewhere than long ones */
+        snprintf(longer, sizeof longer, "%0*d", length, length);
+        send_text(s->left, longer);
+        recv_text(s->right, longer);
+    }
     assert_int_equal(recv_any(s->right, PLAIT_NOW), ETIMEDOUT);
     send_text(s->left, "never received");
     assert_int_equal(plait_pipe_free(s->left), 0);
@@ -358,6 +364,7 @@ static void send_wakes_those_who_sleep(void **state)
 
 static void deadlines_and_tokens_end_waits(void **state)
 {
+    static const char long_bytes[100];
     struct scene *s = set_scene(*state, (struct plait_pipe_opts){ .maxsize = 1 });
     plait_cancel_t token = { 0 };
     plait_time_t start = plait_now();
@@ -368,12 +375,14 @@ static void deadlines_and_tokens_end_waits(void **state)
     assert_int_equal(recv_any(s->left, plait_after(0.03)), ETIMEDOUT);
     assert_int_equal(plait_pipe_poll(s->left, plait_after(0.03)), ETIMEDOUT);
     assert_int_equal(plait_pipe_send(s->left, "x", 1, plait_after(0.03)), ETIMEDOUT);
+    assert_int_equal(plait_pipe_send(s->left, long_bytes, sizeof long_bytes, plait_after(0.03)), ETIMEDOUT);
     assert_true(plait_now() - start >= 90 * 1000 * 1000);
     plait_cancel_set(&token);
     plait_cancel_bind(&token);
     assert_int_equal(recv_any(s->left, PLAIT_FOREVER), ECANCELED);
     assert_int_equal(plait_pipe_poll(s->left, PLAIT_FOREVER), ECANCELED);
     assert_int_equal(plait_pipe_send(s->left, "x", 1, PLAIT_FOREVER), ECANCELED);
+    assert_int_equal(plait_pipe_send(s->left, long_bytes, sizeof long_bytes, PLAIT_FOREVER), ECANCELED);
     assert_int_equal(plait_pipe_close(s->left), 0);
     plait_cancel_bind(NULL);
     assert_int_equal(used(*state), before);
@@ -387,11 +396,13 @@ static void *send_for_ever(void *arg)
 {
     struct scene *s = arg;
 
-    plait_pipe_send(s->left, "waits for room", 14, PLAIT_FOREVER);
+    static const char bytes[100];
+
+    plait_pipe_send(s->left, bytes, s->size, PLAIT_FOREVER);
     return NULL;
 }
 
-static void cancelled_thread_leaves_nothing_behind(void **state)
+static void cancelled_sender_leaves_nothing_behind(void **state, size_t size)
 {
     struct scene *s = set_scene(*state, (struct plait_pipe_opts){ .maxsize = 1 });
     pthread_t thread;
@@ -400,6 +411,7 @@ static void cancelled_thread_leaves_nothing_behind(void **state)
 
     send_text(s->left, "full");
     before = used(*state);
+    s->size = size;
     assert_int_equal(pthread_create(&thread, NULL, send_for_ever, s), 0);
     plait_sleep(0.02);
     assert_int_equal(pthread_cancel(thread), 0);
@@ -412,6 +424,12 @@ static void cancelled_thread_leaves_nothing_behind(void **state)
     assert_int_equal(plait_pipe_free(s->right), 0);
 }
 
+static void cancelled_thread_leaves_nothing_behind(void **state)
+{
+    cancelled_sender_leaves_nothing_behind(state, 14);
+    cancelled_sender_leaves_nothing_behind(state, 100);
+}
+
 /* ---- Among others ---------------------------------------------------------------------------------------------- */
 
 static int first_of(struct plait_wait_entry entry)
@@ -422,32 +440,40 @@ static int first_of(struct plait_wait_entry entry)
     return index == 0 ? err : -err;
 }
 
-static void entries_do_as_the_calls(void **state)
+/* Of a message of that size. */
+static void entries_do_as_the_calls_with(void **state, size_t length)
 {
+    static const char bytes[200] = "a message";
     struct scene *s = set_scene(*state, (struct plait_pipe_opts){ .maxsize = 2 });
     struct plait_message m;
-    char got[8];
+    char got[8], all[200];
     size_t size = sizeof got, before = used(*state);
 
     assert_int_equal(first_of(plait_any_pipe_recv(s->right, got, &size)), -ETIMEDOUT);
     assert_int_equal(size, sizeof got);
     assert_int_equal(first_of(plait_any_pipe_poll(s->right)), -ETIMEDOUT);
     assert_int_equal(first_of(plait_any_pipe_borrow(s->right, &m)), -ETIMEDOUT);
-    assert_int_equal(first_of(plait_any_pipe_send(s->left, "a message", 9)), 0);
+    assert_int_equal(first_of(plait_any_pipe_send(s->left, bytes, length)), 0);
     assert_int_equal(plait_pipe_reserve(s->left, 3, &m), 0);
     memcpy(m.data, "two", 3);
     assert_int_equal(first_of(plait_any_pipe_commit(s->left, &m)), 0);
-    assert_int_equal(first_of(plait_any_pipe_send(s->left, "three", 5)), -ETIMEDOUT);
+    assert_int_equal(first_of(plait_any_pipe_send(s->left, bytes, length)), -ETIMEDOUT);
     assert_int_equal(first_of(plait_any_pipe_recv(s->right, got, &size)), EMSGSIZE);
-    assert_int_equal(size, 9);
+    assert_int_equal(size, length);
     assert_int_equal(first_of(plait_any_pipe_poll(s->right)), 0);
     assert_int_equal(first_of(plait_any_pipe_borrow(s->right, &m)), 0);
-    assert_memory_equal(m.data, "a message", 9);
+    assert_int_equal(m.size, length);
+    assert_memory_equal(m.data, bytes, length);
     assert_int_equal(plait_pipe_give_back(s->right, &m), 0);
+    assert_int_equal(first_of(plait_any_pipe_send(s->left, bytes, length)), 0);
     size = sizeof got;
     assert_int_equal(first_of(plait_any_pipe_recv(s->right, got, &size)), 0);
     assert_int_equal(size, 3);
     assert_memory_equal(got, "two", 3);
+    size = sizeof all;
+    assert_int_equal(first_of(plait_any_pipe_recv(s->right, all, &size)), 0);
+    assert_int_equal(size, length);
+    assert_memory_equal(all, bytes, length);
     assert_int_equal(used(*state), before);
     assert_int_equal(plait_pipe_close(s->left), 0);
     assert_int_equal(first_of(plait_any_pipe_recv(s->right, got, &size)), EPIPE);
@@ -457,6 +483,12 @@ static void entries_do_as_the_calls(void **state)
     assert_int_equal(first_of(plait_any_pipe_poll(s->left)), EPIPE);
     assert_int_equal(plait_pipe_free(s->left), 0);
     assert_int_equal(plait_pipe_free(s->right), 0);
+}
+
+static void entries_do_as_the_calls(void **state)
+{
+    entries_do_as_the_calls_with(state, 9);
+    entries_do_as_the_calls_with(state, sizeof (char[200]));
 }
 
 /* ---- Many at a time -------------------------------------------------------------------------------------------- */

@@ -129,7 +129,7 @@ static void behaves_as_the_model(bool shared, struct plait_queue_opts opts)
 
 static void items_come_out_by_their_kind(void **state)
 {
-    static const size_t sizes[] = { 1, 8, 20, 64, 65, 3000 };
+    static const size_t sizes[] = { 1, 8, 20, 64, 65, 72, 73, 3000 };
 
     random_state = 1;
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)

@@ -11,11 +11,19 @@
 #include <plait.h>
 
 #include "queue/parcel.h"
+#include "queue/steps.h"
 #include "support/child.h"
 #define SCENE_LIMIT ((size_t)4 << 20)
 #include "support/queue_scene.h"
 
 enum { SECONDS = 30, LONGEST = 6000, MODEL = 60 };
+enum {
+    SHORT = 64, /* of those that lie in the queue itself, the longest */
+    NEAR = 16,  /* of those that never need other memory, the longest */
+};
+
+/* Longer than those. */
+#define LONG_TEXT "a text that is too long for a place in the queue itself, and has a block of memory of its own"
 
 static plait_queue_t *make_kind(bool shared, enum plait_queue_kind kind, size_t maxsize)
 {
@@ -29,8 +37,8 @@ static void put(plait_queue_t *q, const char *text)
 
 static void gets(plait_queue_t *q, const char *text)
 {
-    char got[64];
-    size_t size = 99;
+    char got[200];
+    size_t size = 999;
 
     assert_int_equal(plait_queue_get_bytes(q, got, sizeof got, &size, PLAIT_NOW), 0);
     assert_int_equal(size, strlen(text));
@@ -170,14 +178,18 @@ static void message_that_does_not_fit_stays_and_is_told(void **state)
             char buffer[8] = "before";
             size_t size = 0;
 
-            put(q, "a long message");
-            for (int i = 0; i < 3; i++) {
-                assert_int_equal(plait_queue_get_bytes(q, buffer, sizeof buffer, &size, PLAIT_FOREVER), EMSGSIZE);
-                assert_int_equal(size, strlen("a long message"));
-                assert_string_equal(buffer, "before");
+            for (int is_long = 0; is_long < 2; is_long++) {
+                const char *text = is_long ? LONG_TEXT : "not so long";
+
+                put(q, text);
+                for (int i = 0; i < 3; i++) {
+                    assert_int_equal(plait_queue_get_bytes(q, buffer, sizeof buffer, &size, PLAIT_FOREVER), EMSGSIZE);
+                    assert_int_equal(size, strlen(text));
+                    assert_string_equal(buffer, "before");
+                }
+                assert_int_equal(plait_queue_get_bytes(q, NULL, 0, &size, PLAIT_NOW), EMSGSIZE);
+                gets(q, text);
             }
-            assert_int_equal(plait_queue_get_bytes(q, NULL, 0, &size, PLAIT_NOW), EMSGSIZE);
-            gets(q, "a long message");
             assert_int_equal(plait_queue_put_bytes(q, NULL, 0, PLAIT_NOW), 0);
             assert_int_equal(plait_queue_get_bytes(q, NULL, 0, &size, PLAIT_NOW), 0);
             assert_int_equal(size, 0);
@@ -331,11 +343,316 @@ static void queue_of_messages_is_found_by_name_and_reference(void **state)
     arena = NULL;
 }
 
+/* ---- Short ones ---- */
+
+static void short_messages_need_no_memory_beside_the_queue(void **state)
+{
+    static const size_t sizes[] = { 0, 1, NEAR, NEAR + 1, SHORT };
+    char bytes[SHORT + 1], got[SHORT + 2];
+    size_t before, size;
+
+    memset(bytes, 'b', sizeof bytes);
+    for (int kind = PLAIT_FIFO; kind <= PLAIT_DEQUE; kind++) {
+        plait_queue_t *q = make_kind(true, kind, 5);
+
+        before = used();
+        assert_int_equal(plait_queue_put_bytes(q, bytes, NEAR, PLAIT_NOW), 0);
+        assert_int_equal(used(), before);
+        assert_int_equal(plait_queue_put_bytes(q, bytes, SHORT, PLAIT_NOW), 0); /* once, what such ones need is got */
+        assert_true(kind == PLAIT_FIFO ? used() > before && used() <= before + 5 * SHORT + 64 : used() == before);
+        assert_int_equal(plait_queue_get_bytes(q, got, SHORT, &size, PLAIT_NOW), 0);
+        assert_int_equal(plait_queue_get_bytes(q, got, SHORT, &size, PLAIT_NOW), 0);
+        before = used();
+        for (int round = 0; round < 10; round++) {
+            for (int i = 0; i < 5; i++)
+                assert_int_equal(plait_queue_put_bytes(q, bytes, sizes[i], PLAIT_NOW), 0);
+            assert_int_equal(used(), before);
+            for (int i = 0; i < 5; i++) {
+                memset(got, 'g', sizeof got);
+                assert_int_equal(plait_queue_get_bytes(q, got, SHORT, &size, PLAIT_NOW), 0);
+                assert_int_equal(size, sizes[kind == PLAIT_LIFO ? 4 - i : i]);
+                assert_memory_equal(got, bytes, size);
+                assert_int_equal(got[size], 'g');
+            }
+            assert_int_equal(used(), before);
+        }
+        assert_int_equal(plait_queue_put_bytes(q, bytes, SHORT + 1, PLAIT_NOW), 0);
+        assert_true(used() > before);
+        drop(q);
+    }
+}
+
+/* Numbered by its first byte, as long as there is one. */
+static void fill_short(char *bytes, size_t size, unsigned number)
+{
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (char)(number + 7 * i);
+}
+
+static void get_short(plait_queue_t *q, size_t expected_size, unsigned number, bool borrowed)
+{
+    char expected[SHORT + 2], got[SHORT + 3];
+    struct plait_message m;
+    size_t size;
+
+    fill_short(expected, expected_size, number);
+    if (borrowed) {
+        assert_int_equal(plait_queue_borrow(q, &m, PLAIT_NOW), 0);
+        assert_int_equal(m.size, expected_size);
+        assert_memory_equal(m.data, expected, m.size);
+        assert_int_equal(plait_queue_give_back(q, &m), 0);
+        return;
+    }
+    memset(got, 'g', sizeof got);
+    assert_int_equal(plait_queue_get_bytes(q, got, sizeof got, &size, PLAIT_NOW), 0);
+    assert_int_equal(size, expected_size);
+    assert_memory_equal(got, expected, size);
+    assert_int_equal(got[size], 'g');
+}
+
+/* Three at a time, so that a bounded one goes round, with neighbours of other lengths. */
+static void lengths_come_out_whole(plait_queue_t *q, enum plait_queue_kind kind)
+{
+    char bytes[SHORT + 2];
+
+    for (unsigned size = 0; size + 2 <= SHORT + 2; size++) {
+        for (unsigned i = 0; i < 3; i++) {
+            fill_short(bytes, size + i, size * 3 + i);
+            assert_int_equal(plait_queue_put_bytes(q, bytes, size + i, PLAIT_NOW), 0);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            unsigned next = kind == PLAIT_LIFO ? 2 - i : i;
+
+            get_short(q, size + next, size * 3 + next, (size + i) % 4 == 3);
+        }
+    }
+}
+
+static void short_messages_of_all_lengths_come_out_whole(void **state)
+{
+    for (int shared = 0; shared < 2; shared++)
+        for (int kind = PLAIT_FIFO; kind <= PLAIT_DEQUE; kind++)
+            for (int bounded = 0; bounded < 2; bounded++) {
+                plait_queue_t *q = make_kind(shared, kind, bounded ? 7 : 0);
+
+                lengths_come_out_whole(q, kind);
+                drop(q);
+            }
+}
+
+/* Many pieces of an unbounded queue come and go, some with long ones and some without. */
+static void pieces_of_an_unbounded_queue_go_with_all_that_they_had(void **state)
+{
+    enum { ALL = 3000 };
+    char bytes[SHORT];
+
+    for (int shared = 0; shared < 2; shared++) {
+        plait_queue_t *q = make_kind(shared, PLAIT_FIFO, 0);
+        size_t before = used(), full;
+
+        for (unsigned i = 0; i < ALL; i++) {
+            size_t size = i < ALL / 2 ? i % (SHORT + 1) : i % (NEAR + 1);
+
+            fill_short(bytes, size, i);
+            assert_int_equal(plait_queue_put_bytes(q, bytes, size, PLAIT_NOW), 0);
+        }
+        full = used();
+        for (unsigned i = 0; i < ALL; i++)
+            get_short(q, i < ALL / 2 ? i % (SHORT + 1) : i % (NEAR + 1), i, false);
+        assert_true(!shared || (used() < full && used() <= before + 4096));
+        drop(q);
+    }
+}
+
+static void short_message_that_is_borrowed_is_as_any_other(void **state)
+{
+    for (int shared = 0; shared < 2; shared++)
+        for (int kind = PLAIT_FIFO; kind <= PLAIT_DEQUE; kind++) {
+            plait_queue_t *q = make_kind(shared, kind, 4);
+            size_t before = used();
+            struct plait_message m;
+
+            if (kind == PLAIT_PRIORITY)
+                assert_int_equal(plait_queue_put_bytes_priority(q, "short", 5, -3, PLAIT_NOW), 0);
+            else
+                put(q, "short");
+            assert_int_equal(plait_queue_borrow(q, &m, PLAIT_NOW), 0);
+            assert_true(plait_queue_is_empty(q));
+            assert_int_equal((uintptr_t)m.data % 16, 0);
+            assert_int_equal(m.size, 5);
+            assert_memory_equal(m.data, "short", 5);
+            assert_int_equal(m.priority, kind == PLAIT_PRIORITY ? -3 : 0);
+            put(q, "that"); /* whatever comes where it was */
+            gets(q, "that");
+            assert_memory_equal(m.data, "short", 5);
+            m.size = 6;
+            assert_int_equal(plait_queue_commit(q, &m, PLAIT_NOW), EINVAL);
+            m.size = 4;
+            memcpy(m.data, "less", 4);
+            assert_int_equal(plait_queue_commit(q, &m, PLAIT_NOW), 0);
+            gets(q, "less");
+            put(q, "back");
+            assert_int_equal(plait_queue_borrow(q, &m, PLAIT_NOW), 0);
+            assert_int_equal(plait_queue_give_back(q, &m), 0);
+            assert_int_equal(used(), before);
+            drop(q);
+        }
+}
+
+enum { BLOCKS_MAX = 20000 };
+
+/* All of the arena that can be had. */
+static size_t fill_arena(void *blocks[BLOCKS_MAX])
+{
+    size_t count = 0;
+
+    for (size_t size = 4096; size >= 16; size /= 2)
+        while (count < BLOCKS_MAX && plait_arena_alloc(arena, size, &blocks[count]) == 0)
+            count++;
+    assert_true(count < BLOCKS_MAX);
+    return count;
+}
+
+static int reserve_and_die(void *q)
+{
+    struct plait_message m;
+
+    if (plait_queue_reserve(q, 500, &m) == 0)
+        raise(SIGKILL);
+    return 1;
+}
+
+static void where_no_memory_is_left_short_messages_come_and_go(void **state)
+{
+    static void *blocks[BLOCKS_MAX];
+
+    for (int kind = PLAIT_FIFO; kind <= PLAIT_DEQUE; kind++) {
+        plait_queue_t *q = make_kind(true, kind, 4);
+        struct plait_message m;
+        size_t count;
+
+        put(q, "first");
+        gets(q, "first"); /* and this thread takes part */
+        assert_int_equal(child_run(reserve_and_die, q), CHILD_SIGNALLED + SIGKILL);
+        count = fill_arena(blocks);
+        put(q, "second");
+        assert_int_equal(plait_queue_borrow(q, &m, PLAIT_NOW), 0); /* in memory that the dead had */
+        assert_int_equal(plait_queue_give_back(q, &m), 0);
+        count += fill_arena(blocks + count);
+        put(q, "third");
+        assert_int_equal(plait_queue_borrow(q, &m, PLAIT_NOW), ENOSPC);
+        assert_null(m.data);
+        assert_int_equal(plait_queue_qsize(q), 1);
+        gets(q, "third");
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(plait_arena_dealloc(arena, blocks[i]), 0);
+        drop(q);
+    }
+}
+
+static void put_and_get_of(plait_queue_t *q, size_t size)
+{
+    char bytes[SHORT + 1];
+
+    fill_short(bytes, size, 1);
+    assert_int_equal(plait_queue_put_bytes(q, bytes, size, PLAIT_NOW), 0);
+    get_short(q, size, 1, false);
+}
+
+/* A queue whose longer short ones find no memory for all of them uses what there is for the one. */
+static void short_message_has_a_block_where_no_memory_is_for_all_like_it(void **state)
+{
+    static void *blocks[BLOCKS_MAX];
+    char bytes[SHORT] = { 0 };
+    plait_queue_t *q = make_kind(true, PLAIT_FIFO, 4000);
+    size_t count, before;
+
+    put_and_get_of(q, NEAR);
+    put_and_get_of(q, SHORT + 1);
+    count = fill_arena(blocks);
+    assert_int_equal(plait_queue_put_bytes(q, bytes, NEAR + 1, PLAIT_NOW), ENOSPC);
+    assert_int_equal(plait_queue_put_bytes(q, bytes, SHORT, PLAIT_NOW), ENOSPC);
+    assert_true(plait_queue_is_empty(q));
+    put_and_get_of(q, NEAR);
+    for (int i = 0; i < 20; i++) /* far from enough for all */
+        assert_int_equal(plait_arena_dealloc(arena, blocks[--count]), 0);
+    before = used();
+    for (int i = 0; i < 300; i++)
+        put_and_get_of(q, i % 2 ? NEAR + 1 : SHORT);
+    assert_int_equal(used(), before);
+    while (count)
+        assert_int_equal(plait_arena_dealloc(arena, blocks[--count]), 0);
+    before = used();
+    for (int i = 0; i < 300; i++)
+        put_and_get_of(q, SHORT);
+    assert_true(used() > before); /* and when there is, has it again */
+    drop(q);
+}
+
+/* Where the rest of a message shall be, nothing is, or something else. */
+static void damaged_place_of_the_rest_is_refused(void **state)
+{
+    for (int bounded = 0; bounded < 2; bounded++) {
+        plait_queue_t *q = make_kind(true, PLAIT_FIFO, bounded ? 4 : 0), *other;
+        char bytes[SHORT] = { 0 };
+        uint64_t *annex, place;
+        plait_ref_t ref;
+        size_t size;
+
+        put_and_get_of(q, SHORT);
+        assert_int_equal(plait_queue_put_bytes(q, bytes, SHORT, PLAIT_NOW), 0);
+        annex = bounded ? &q->body->put.annex : &((struct plait__segment *)plait__memory_at(q, q->body->get.segment))->annex;
+        place = *annex;
+        for (uint64_t wrong = 0; wrong < 3; wrong++) {
+            *annex = wrong == 2 ? UINT64_MAX - 63 : wrong * 64;
+            assert_int_equal(plait_queue_ref(q, &ref), 0);
+            assert_int_equal(plait_queue_open(&other, ref), 0);
+            assert_int_equal(plait_queue_get_bytes(other, bytes, SHORT, &size, PLAIT_NOW), EBADMSG);
+            if (wrong)
+                assert_int_equal(plait_queue_put_bytes(other, bytes, SHORT, PLAIT_NOW), EBADMSG);
+            plait_queue_free(other);
+        }
+        *annex = place;
+        assert_int_equal(plait_queue_get_bytes(q, bytes, SHORT, &size, PLAIT_NOW), 0);
+        drop(q);
+    }
+}
+
+/* Wherever the label points, and however long the message is said to be. */
+static void damaged_label_is_refused(void **state)
+{
+    static const uint64_t wrong[] = { 0, 2, 8, (uint64_t)1 << 40, UINT64_MAX - 1, UINT64_MAX, 1 + 2 * (SHORT + 1), (uint64_t)1 << 63 | 1 };
+
+    for (int kind = PLAIT_FIFO; kind <= PLAIT_DEQUE; kind++) {
+        plait_queue_t *q = make_kind(true, kind, 4);
+        char buffer[SHORT];
+        struct plait__mail *mail;
+        struct plait_message m;
+        uint64_t label;
+        size_t size;
+
+        put(q, "x");
+        mail = plait__look(q, PLAIT__NEXT);
+        label = mail->label;
+        for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+            mail->label = wrong[i];
+            assert_int_equal(plait_queue_borrow(q, &m, PLAIT_FOREVER), EBADMSG);
+            assert_int_equal(plait_queue_get_bytes(q, buffer, sizeof buffer, &size, PLAIT_FOREVER), EBADMSG);
+        }
+        mail->label = label;
+        gets(q, "x");
+        put(q, "ends so");
+        mail = plait__look(q, PLAIT__NEXT);
+        mail->label = UINT64_MAX;
+        drop(q);
+    }
+}
+
 /* ---- Overflow ---- */
 
 static void overflow_rules_free_what_they_discard(void **state)
 {
-    static const char *const words[] = { "one", "two", "three", "four", "five" };
+    static const char *const words[] = { "one", LONG_TEXT, "three", "four", LONG_TEXT " too" };
 
     for (int shared = 0; shared < 2; shared++)
         for (int kind = PLAIT_FIFO; kind <= PLAIT_LIFO; kind++)
@@ -368,7 +685,7 @@ struct waiter {
     plait_cancel_t *token;
     int err;
     size_t size;
-    char text[32];
+    char text[200];
     pthread_t thread;
 };
 
@@ -421,18 +738,19 @@ static void getter_waits_for_a_message_and_putter_for_room(void **state)
 
 static void put_that_ends_without_room_leaves_no_memory_behind(void **state)
 {
-    for (int shared = 0; shared < 2; shared++) {
+    for (int each = 0; each < 4; each++) {
+        bool shared = each % 2;
         plait_queue_t *q = make_kind(shared, PLAIT_FIFO, 1);
         plait_cancel_t token = { 0 };
-        struct waiter w = { .q = q, .token = &token, .size = 20 };
+        struct waiter w = { .q = q, .token = &token, .size = each < 2 ? SHORT : SHORT + 1 };
         struct plait_message m;
         size_t before;
         void *result;
 
         put(q, "full");
         before = used();
-        assert_int_equal(plait_queue_put_bytes(q, "x", 1, PLAIT_NOW), ETIMEDOUT);
-        assert_int_equal(plait_queue_put_bytes(q, "x", 1, plait_after(0.01)), ETIMEDOUT);
+        assert_int_equal(plait_queue_put_bytes(q, w.text, w.size, PLAIT_NOW), ETIMEDOUT);
+        assert_int_equal(plait_queue_put_bytes(q, w.text, w.size, plait_after(0.01)), ETIMEDOUT);
         start(&w, put_waiting);
         plait_cancel_set(&token);
         assert_int_equal(pthread_join(w.thread, NULL), 0);
@@ -496,7 +814,7 @@ static void messages_are_waited_for_among_others(void **state)
 
 /* ---- Many at once ---- */
 
-enum { PRODUCERS = 3, CONSUMERS = 2, EACH = 3000 };
+enum { PRODUCERS = 3, CONSUMERS = 2, EACH = 3000, EXTRA = 150 };
 
 /* Shared by the workers of one case. */
 static struct tally {
@@ -518,32 +836,46 @@ struct record {
 static void produce(uint32_t producer)
 {
     for (uint32_t number = 0; number < EACH; number++) {
-        size_t size = sizeof(struct record) + (number * 7 + producer) % 300;
-        struct plait_message m;
+        size_t size = sizeof(struct record) + (number * 7 + producer) % EXTRA;
+        union { struct record record; unsigned char bytes[sizeof(struct record) + EXTRA]; } own;
+        struct plait_message m = { .data = &own };
+        bool is_copied = number % 3;
         struct record *r;
 
-        if (plait_queue_reserve(work, size, &m) != 0) {
+        if (!is_copied && plait_queue_reserve(work, size, &m) != 0) {
             count_error();
             return;
         }
         r = m.data;
         *r = (struct record){ producer, number };
         memset(r->bytes, (unsigned char)(producer + number), size - sizeof *r);
-        if (plait_queue_commit(work, &m, plait_after(SECONDS)) != 0)
+        if ((is_copied ? plait_queue_put_bytes(work, r, size, plait_after(SECONDS))
+                       : plait_queue_commit(work, &m, plait_after(SECONDS))) != 0)
             count_error();
     }
 }
 
+/* A copy, or lent. */
+static int take(struct plait_message *m, void *buffer, size_t room, bool copy)
+{
+    if (!copy)
+        return plait_queue_borrow(work, m, plait_after(SECONDS));
+    m->data = buffer;
+    return plait_queue_get_bytes(work, buffer, room, &m->size, plait_after(SECONDS));
+}
+
 static void consume(void)
 {
+    union { struct record record; unsigned char bytes[sizeof(struct record) + EXTRA]; } own;
     uint32_t next[PRODUCERS] = { 0 };
     struct plait_message m;
     uint64_t sum = 0;
+    bool copy = false;
     int err;
 
-    while ((err = plait_queue_borrow(work, &m, plait_after(SECONDS))) == 0) {
+    while ((err = take(&m, &own, sizeof own, copy)) == 0) {
         struct record *r = m.data;
-        bool sound = r->producer < PRODUCERS && m.size == sizeof *r + (r->number * 7 + r->producer) % 300 &&
+        bool sound = r->producer < PRODUCERS && m.size == sizeof *r + (r->number * 7 + r->producer) % EXTRA &&
                      r->number >= next[r->producer];
 
         for (size_t i = 0; sound && i < m.size - sizeof *r; i++)
@@ -553,8 +885,9 @@ static void consume(void)
         else
             count_error();
         sum += r->number + 1;
-        if (plait_queue_give_back(work, &m) != 0)
+        if (!copy && plait_queue_give_back(work, &m) != 0)
             count_error();
+        copy = sum % 2;
     }
     if (err != EPIPE)
         count_error();
@@ -674,7 +1007,7 @@ static void memory_of_messages_that_the_dead_had_comes_back(void **state)
 
         empty(q);
         for (int i = 0; i < 60; i++)
-            put(q, "taken by who dies, some");
+            put(q, "had by the dead");
         for (int i = 0; i < 10; i++)
             assert_int_equal(child_run(take_and_die, q), CHILD_SIGNALLED + SIGKILL);
         assert_int_equal(plait_queue_qsize(q), 40);
@@ -755,6 +1088,14 @@ int main(void)
         cmocka_unit_test(calls_for_items_and_for_messages_are_not_mixed),
         cmocka_unit_test(priorities_of_messages_are_for_queues_by_priority),
         cmocka_unit_test(queue_of_messages_is_found_by_name_and_reference),
+        cmocka_unit_test(short_messages_need_no_memory_beside_the_queue),
+        cmocka_unit_test(short_messages_of_all_lengths_come_out_whole),
+        cmocka_unit_test(pieces_of_an_unbounded_queue_go_with_all_that_they_had),
+        cmocka_unit_test(short_message_that_is_borrowed_is_as_any_other),
+        cmocka_unit_test(where_no_memory_is_left_short_messages_come_and_go),
+        cmocka_unit_test(short_message_has_a_block_where_no_memory_is_for_all_like_it),
+        cmocka_unit_test(damaged_place_of_the_rest_is_refused),
+        cmocka_unit_test(damaged_label_is_refused),
         cmocka_unit_test(overflow_rules_free_what_they_discard),
         cmocka_unit_test(getter_waits_for_a_message_and_putter_for_room),
         cmocka_unit_test(put_that_ends_without_room_leaves_no_memory_behind),

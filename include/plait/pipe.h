@@ -50,7 +50,8 @@ PLAIT_BEGIN_DECLS
  *
  * What a holder did before a send is seen by whoever has received the message.
  *
- * Memory: as queues of messages have it, one for each direction. The pipe ends with the last holder's handle, if nobody is left
+ * Memory: as queues of messages have it, one for each direction; what has up to 64 bytes, and is sent and received as a copy, needs
+ * no more. The pipe ends with the last holder's handle, if nobody is left
  * and no end is unopened. One whose last holders were killed, or one of whose ends was never opened, stays in the arena until
  * it is opened by its name, which finds that out and makes another, or until plait_pipe_destroy.
  */

@@ -42,7 +42,7 @@ PLAIT_BEGIN_DECLS
  *
  * Memory: private: maxsize items at once, or pieces as needed, which are given back as the queue empties; shared: the same, in
  * the arena. Beyond its size (a multiple of 8) an item takes 8 bytes in a FIFO queue, none in a LIFO queue or deque, and 16 in one by
- * priority; there, items of more than 64 bytes have a block of memory each.
+ * priority; there, items of more than 72 bytes have a block of memory each. Messages: see there.
  */
 typedef struct plait_queue plait_queue_t;
 
@@ -221,8 +221,13 @@ struct plait_ticket {
  *
  * What reserve and borrow gave belongs to the process until commit or give_back: any thread of it may write it and call them. If
  * the process dies, the message is gone with it; its memory is given back when the queue finds none, or is destroyed.
- * maxsize counts messages; the length of one is bounded by memory alone. A message takes a block of its own, with 32 bytes
- * (shared: 48, rounded up to a size of the arena's) beside its own, and what an item of 8 bytes takes in the queue.
+ * maxsize counts messages; the length of one is bounded by memory alone.
+ *
+ * A message takes 32 bytes of a FIFO queue, 72 of a LIFO queue or deque, 88 of one by priority. One of up to 64 bytes that put_bytes put lies
+ * in there, and needs no block to come in or to be copied out; borrow lends a copy, for which it needs one. In a FIFO queue the first one of
+ * more than 16 bytes has the queue allocate 48 bytes more for each message that there can be (unbounded: in that piece of the queue, for some 500);
+ * where there is no memory for that, it has a block. Any other message has a block of its own besides, with 32 bytes (shared: 48,
+ * rounded up to a size of the arena's) beside its own. In a joinable queue all have, and take what an item of 8 bytes takes.
  */
 struct plait_message {
     void *data;       /* its bytes, aligned to 16; NULL: there is none */
@@ -244,7 +249,10 @@ PLAIT_API int plait_queue_reserve(plait_queue_t *queue, size_t size, struct plai
  */
 PLAIT_API int plait_queue_commit(plait_queue_t *queue, struct plait_message *message, plait_time_t deadline);
 
-/* Take the message that is next out, as plait_queue_get does, and lend it to the caller. With an error .data is NULL. */
+/*
+ * Take the message that is next out, as plait_queue_get does, and lend it to the caller. With an error .data is NULL; besides those,
+ * ENOMEM, ENOSPC: no memory for it; it stays, and get_bytes may have it all the same.
+ */
 PLAIT_API int plait_queue_borrow(plait_queue_t *queue, struct plait_message *message_out, plait_time_t deadline);
 
 /* The same at the other ends of a PLAIT_DEQUE: see plait_queue_put_front. */

@@ -7,6 +7,7 @@
 #include <plait/queue.h>
 
 #include "arena/arena.h"
+#include "queue/mail.h"
 #include "queue/memory.h"
 #include "wait/eventcount.h"
 
@@ -26,7 +27,7 @@ struct plait__queue_body {
     uint32_t kind;     /* enum plait_queue_kind */
     uint32_t overflow; /* enum plait_queue_overflow */
     uint32_t largest_first;
-    uint32_t spare;
+    uint32_t joinable;
     uint64_t ledger; /* joinable: place of struct plait__ledger; else 0 */
 
     /* Read by all, seldom written. */
@@ -47,7 +48,8 @@ struct plait__queue_body {
             dropped; /* atomic, written under lock: put: items discarded by the overflow rule */
         uint64_t hand; /* guarded by lock: the hold that a step is moving a message out of, or into (parcel.c), or 1 above
                           the record that it is moving an item into, or out of (ledger.c) */
-        uint64_t spare[3];
+        uint64_t annex; /* guarded by lock: put: of a ring of messages: place of its annex (annex.c), 0: none as yet */
+        uint64_t spare[2];
     } put, get; /* a pile: put alone, for both */
 };
 
@@ -65,6 +67,8 @@ struct plait__cell {
 struct plait__segment {
     uint64_t next;  /* atomic (E2): place of the next one, 0: none as yet */
     uint64_t first; /* const once linked: the number of the item in cell 0 */
+    uint64_t annex; /* guarded by the putters' lock: of messages: place of its annex (annex.c), 0: none as yet */
+    uint64_t spare;
     struct plait__cell cells[];
 };
 
@@ -75,7 +79,7 @@ struct plait__ranked {
     char item[];     /* the item, or the place of a block with it (PLAIT__RANKED_INLINE) */
 };
 
-enum { PLAIT__RANKED_INLINE = 64 }; /* bytes; larger items have a block each */
+enum { PLAIT__RANKED_INLINE = 72 }; /* bytes, a slip and its label; larger items have a block each */
 
 /* What a LIFO queue or one by priority has beside its entries (pile.c). All guarded by the lock, but for the constants. */
 struct plait__pile {
@@ -139,7 +143,12 @@ struct plait_queue {
     struct plait_queue *dead_letters; /* const: a handle of our own on that queue, NULL: there is none */
     bool is_plain;                    /* const: FIFO, and not joinable */
     bool is_pile;                     /* const: not FIFO */
-    bool is_message; /* const: items are places of parcels, each a message of its own length */
+    bool is_brief;                    /* const: shared, FIFO, not joinable: steps may hold the lock briefly (brief.h) */
+    bool is_message;    /* const: each item is a message of its own length (mail.h) */
+    size_t slips_below; /* const: shorter messages than that lie in the queue itself; 0: none does */
+    size_t slip_near;   /* const: so many bytes of them in the item, others in its annex */
+    uint64_t annex_looked_at[2]; /* guarded by the side's lock: the place of an annex that was found to be one */
+    unsigned annex_refusals;     /* guarded by the putters' lock: parcels that were made since there was no memory for an annex */
 };
 
 /* The memory that a place names, of all but the cells of a ring. */
@@ -183,13 +192,16 @@ int plait__pile_get(struct plait_queue *q, void *item, int64_t *priority_out);
 int plait__pile_peek(struct plait_queue *q, void *item);
 int plait__pile_first_priority(const struct plait_queue *q, int64_t *priority_out); /* of what get would take */
 int plait__pile_skip(struct plait_queue *q);
-int plait__pile_oldest(struct plait_queue *q, void *item); /* which is the one that skip discards */
 
 /* At the other ends of a deque; of skip_back, peek_back's. */
 int plait__pile_put_front(struct plait_queue *q, const void *item);
 int plait__pile_get_back(struct plait_queue *q, void *item);
 int plait__pile_peek_back(struct plait_queue *q, void *item);
 int plait__pile_skip_back(struct plait_queue *q);
+
+/* An item where it lies, NULL: there is none; and take it out, as it is there. */
+void *plait__pile_look(const struct plait_queue *q, enum plait__queue_from from);
+void plait__pile_take_out(struct plait_queue *q, enum plait__queue_from from);
 
 size_t plait__pile_copy(struct plait_queue *q, void *items, size_t max);
 

@@ -26,16 +26,19 @@
  *     repair sees whether it is. It is prepared again before use. Before repair believes put.in_hand, the
  *     allocator must have settled that step, or it would free later what has been linked meanwhile.
  *   - an emptied segment stands in get.in_hand from before `segment` moves on until it is freed (one step with it);
- *     repair sees whether `segment` has moved on.
+ *     repair sees whether `segment` has moved on. Before repair believes get.in_hand, or the place of that segment's annex (annex.c), the
+ *     allocator must have settled its step.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/atomic.h"
+#include "queue/annex.h"
 #include "queue/steps.h"
 
-enum { SEGMENT_BYTES = 16 * 1024, SEGMENT_CELLS_MIN = 8 };
+/* With what a block of an arena has itself, so that it is one of a size that is there. */
+enum { SEGMENT_BYTES = 16 * 1024 - sizeof(struct plait__segment) - sizeof(struct plait__block), SEGMENT_CELLS_MIN = 8 };
 
 static size_t segment_size(const struct plait_queue *q)
 {
@@ -82,6 +85,13 @@ int plait__fifo_lengthen(struct plait_queue *q)
     return 0;
 }
 
+/* The segment that getters have left, and its annex before it. */
+static void free_in_hand(struct plait_queue *q, struct plait__queue_side *side)
+{
+    plait__annex_drop(q, &segment_at(q, side->in_hand)->annex);
+    plait__memory_free(q->base, &side->in_hand);
+}
+
 int plait__fifo_shorten(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->get;
@@ -94,7 +104,7 @@ int plait__fifo_shorten(struct plait_queue *q)
     compiler_barrier();
     store64_relaxed(&side->segment, next);
     compiler_barrier();
-    plait__memory_free(q->base, &side->in_hand);
+    free_in_hand(q, side);
     return 0;
 }
 
@@ -146,13 +156,16 @@ int plait__fifo_repair_put(struct plait_queue *q)
 int plait__fifo_repair_get(struct plait_queue *q)
 {
     struct plait__queue_side *side = &q->body->get;
+    uint64_t looked_at = 0;
 
     if (q->maxsize)
         return ring_repair(q, side, 2);
     if (!is_segment(q, side->segment, &q->looked_at[1]))
         return EBADMSG;
-    if (side->in_hand && side->in_hand != side->segment)
-        plait__memory_free(q->base, &side->in_hand);
+    if (q->base)
+        plait__arena_settle(q->base);
+    if (side->in_hand && side->in_hand != side->segment && is_segment(q, side->in_hand, &looked_at))
+        free_in_hand(q, side);
     store64_relaxed(&side->in_hand, 0);
     store64_relaxed(&side->at, first_below(q, segment_at(q, side->segment), TAKEN));
     return 0;
@@ -195,6 +208,7 @@ void plait__fifo_unmake(struct plait_queue *q)
             plait__arena_dealloc_offset(q->base, b->cells);
         else
             free(place(q, b->cells));
+        plait__annex_drop(q, &b->put.annex);
         return;
     }
     if (b->put.in_hand)
@@ -204,7 +218,7 @@ void plait__fifo_unmake(struct plait_queue *q)
 
         b->get.segment = segment_at(q, at)->next;
         b->get.in_hand = at; /* what is freed must be named in the arena */
-        plait__memory_free(q->base, &b->get.in_hand);
+        free_in_hand(q, &b->get);
     }
 }
 

@@ -15,16 +15,25 @@
 enum { ITEM_SIZE_MAX = 1 << 20 };
 #define QUEUE_MAXSIZE_MAX ((uint64_t)1 << 31)
 
-/* What the queue itself has as an item. */
-static uint64_t stored_size(uint64_t item_size)
+/*
+ * So many bytes of a short message lie in the item. Entries of other kinds than FIFO change their places, so there all do. Of a joinable queue's
+ * messages each has a block, which a record can name.
+ */
+static uint64_t near_of(uint32_t kind, bool joinable)
 {
-    return item_size ? item_size : sizeof(uint64_t);
+    if (joinable)
+        return 0;
+    return kind == PLAIT_FIFO ? PLAIT__SLIP_NEAR : PLAIT__SLIP_MAX;
 }
 
-static uint64_t stride_for(uint64_t given, uint32_t kind)
+/* What the queue itself has as an item. */
+static uint64_t stored_size(uint64_t item_size, uint32_t kind, bool joinable)
 {
-    uint64_t item_size = stored_size(given);
+    return item_size ? item_size : sizeof(struct plait__mail) + near_of(kind, joinable);
+}
 
+static uint64_t stride_for(uint64_t item_size, uint32_t kind)
+{
     return kind == PLAIT_FIFO ? sizeof(struct plait__cell) + (item_size + 7) / 8 * 8
                               : plait__pile_stride(item_size, kind);
 }
@@ -54,19 +63,22 @@ static struct plait_queue *handle_on(struct plait__queue_body *body, plait_arena
     if (!q)
         return NULL;
     q->body = body;
-    q->item_size = stored_size(body->item_size);
+    q->item_size = stored_size(body->item_size, body->kind, body->joinable);
     q->stride = body->stride;
     q->maxsize = body->maxsize;
     q->cells = body->cells;
     q->is_pile = body->kind != PLAIT_FIFO;
     q->is_plain = body->kind == PLAIT_FIFO;
     q->is_message = body->item_size == 0;
+    q->slips_below = q->is_message && !body->joinable ? PLAIT__SLIP_MAX + 1 : 0;
+    q->slip_near = near_of(body->kind, body->joinable);
     if (arena) {
         q->arena = arena;
         q->base = arena->base;
         q->skew = sizeof(struct plait__block);
         plait__arena_hold(arena);
     }
+    q->is_brief = q->base && q->is_plain;
     if (body->ledger)
         plait__ledger_attach(q);
     return q;
@@ -136,7 +148,8 @@ static int make(void *queue_out, const void *opts, void **body_out)
         return err;
     b->flags = o->arena ? PLAIT_SHARED : 0;
     b->item_size = o->item_size;
-    b->stride = stride_for(o->item_size, o->kind);
+    b->joinable = o->joinable != 0;
+    b->stride = stride_for(stored_size(o->item_size, o->kind, b->joinable), o->kind);
     b->maxsize = o->maxsize;
     b->kind = o->kind;
     b->overflow = o->overflow;
@@ -248,7 +261,9 @@ static int open_as(plait_queue_t **queue_out, plait_arena_t *arena, struct plait
         load_acquire(&b->magic) != PLAIT__QUEUE_MAGIC || b->flags != PLAIT_SHARED ||
         b->item_size > ITEM_SIZE_MAX ||
         !is_order(b->kind, b->overflow, b->largest_first) ||
-        b->stride != stride_for(b->item_size, b->kind) || b->maxsize > QUEUE_MAXSIZE_MAX)
+        b->joinable != (b->ledger != 0) ||
+        b->stride != stride_for(stored_size(b->item_size, b->kind, b->joinable), b->kind) ||
+        b->maxsize > QUEUE_MAXSIZE_MAX)
         return EBADMSG;
     q = handle_on(b, arena);
     if (!q)

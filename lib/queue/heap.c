@@ -36,6 +36,7 @@
 
 enum { CHILDREN = 4, NEAR = 512 /* so many entries the nearest cache has anyhow */ };
 enum { USUAL = sizeof(struct plait__ranked) + sizeof(uint64_t) }; /* bytes of an entry with a small item */
+enum { OF_MESSAGE = sizeof(struct plait__ranked) + PLAIT__RANKED_INLINE }; /* with a slip (mail.h) */
 
 enum change { NONE, RISING, SINKING, PLACED, APPENDED };
 
@@ -146,6 +147,13 @@ static inline bool is_one_piece(const struct plait__row *row, uint64_t first)
         __builtin_prefetch(at_ + 320);                                                                                   \
     } while (0)
 
+/* Of entries with slips the keys. */
+#define FETCH_KEYS(e, stride)                                                                                            \
+    do {                                                                                                                 \
+        for (uint64_t i_ = 0; i_ < CHILDREN * CHILDREN; i_++)                                                            \
+            __builtin_prefetch((const char *)(e) + i_ * (stride));                                                       \
+    } while (0)
+
 _Static_assert(CHILDREN * CHILDREN * USUAL == 6 * 64, "what is fetched");
 
 /*
@@ -166,6 +174,8 @@ sink(const struct plait__row *row, struct plait__pile *pile, size_t stride)
             theirs = ranked(row, next);
             if (stride == USUAL && next > NEAR)
                 FETCH_SIXTEEN(theirs);
+            if (stride == OF_MESSAGE && next > NEAR / 4)
+                FETCH_KEYS(theirs, stride);
         }
         if (__builtin_expect(child + CHILDREN <= after, 1)) {
             least = first_of_four(children, stride);
@@ -235,6 +245,8 @@ static void finish_moving(struct plait_queue *q, const struct plait__row *row,
         ; /* the last item was taken */
     else if (row->stride == USUAL)
         place_moving(row, pile, USUAL);
+    else if (row->stride == OF_MESSAGE)
+        place_moving(row, pile, OF_MESSAGE);
     else
         place_moving(row, pile, row->stride);
     set_change(pile, PLACED);
@@ -263,16 +275,18 @@ int plait__heap_put(struct plait_queue *q, const void *item, int64_t priority)
     struct plait__row row = plait__row(q);
     uint64_t count = plait__count_of(q);
     struct plait__ranked *new = ranked(&row, count);
+    int err;
 
     if (pile->change == APPENDED)
         place_last(q, &row, pile, count);
     new->key = plait__pile_key(q, priority);
     new->number = pile->puts++;
     if (__builtin_expect(is_inline(q), 1)) {
-        copy_item(new->item, item, q->item_size);
+        err = copy_in(q, new->item, item, NULL, 0);
+        if (err)
+            return err;
     } else {
-        int err = plait__memory_alloc(q->base, q->item_size, &pile->fresh);
-
+        err = plait__memory_alloc(q->base, q->item_size, &pile->fresh);
         if (err)
             return err;
         memcpy(plait__memory_at(q, pile->fresh), item, q->item_size);
@@ -284,7 +298,7 @@ int plait__heap_put(struct plait_queue *q, const void *item, int64_t priority)
     return 0;
 }
 
-static const void *item_of(const struct plait_queue *q, struct plait__ranked *e)
+static void *item_of(const struct plait_queue *q, struct plait__ranked *e)
 {
     return is_inline(q) ? e->item : plait__memory_at(q, *block_of(e));
 }
@@ -306,7 +320,7 @@ int plait__pile_first_priority(const struct plait_queue *q, int64_t *priority_ou
     return 0;
 }
 
-const void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row, uint64_t number)
+void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row, uint64_t number)
 {
     uint64_t last = plait__count_of(q) - 1;
 
@@ -329,7 +343,8 @@ void plait__heap_get(struct plait_queue *q, void *item, int64_t *priority_out)
         copy_entry(moving(pile), ranked(&row, count - 1), row.stride);
         pile->hole = 0;
     }
-    copy_item(item, item_of(q, next), q->item_size);
+    if (item)
+        copy_item(item, item_of(q, next), q->item_size);
     if (priority_out)
         *priority_out = plait__pile_key(q, next->key);
     pile->gone = is_inline(q) ? 0 : *block_of(next);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The calls for messages of any length. How they lie in memory, and whose they are, is told in parcel.c. */
+/* The calls for messages of any length. How they lie in memory is told in mail.c, and whose they are in parcel.c. */
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
@@ -7,23 +7,19 @@
 #include <plait/queue.h>
 
 #include "base/atomic.h"
+#include "queue/brief.h"
 #include "queue/ledger.h"
 #include "queue/order.h"
 #include "queue/parcel.h"
 
 static const struct plait_message none;
 
-static struct plait_message message_in(struct plait__parcel *parcel)
-{
-    return (struct plait_message){ .data = parcel->data, .size = parcel->size, .priority = parcel->priority };
-}
-
 int plait_queue_reserve(plait_queue_t *q, size_t size, struct plait_message *message_out)
 {
     struct plait__hand hand;
     int err = q->is_message ? plait__hand_make(q, size, &hand) : EINVAL;
 
-    *message_out = err ? none : message_in(plait__parcel_at(q, plait__hand_place(&hand)));
+    *message_out = err ? none : plait__parcel_message(plait__parcel_at(q, plait__hand_place(&hand)));
     return err;
 }
 
@@ -136,7 +132,8 @@ static int commit_copy(struct plait_queue *q, struct plait_message *message, pla
     return err;
 }
 
-static int put_bytes(plait_queue_t *q, const void *data, size_t size, int64_t priority, plait_time_t deadline)
+static __attribute__((noinline)) int put_parcel(plait_queue_t *q, const void *data, size_t size, int64_t priority,
+                                                plait_time_t deadline)
 {
     struct plait_message message;
     int err = plait_queue_reserve(q, size, &message);
@@ -147,6 +144,26 @@ static int put_bytes(plait_queue_t *q, const void *data, size_t size, int64_t pr
         memcpy(message.data, data, size);
     message.priority = priority;
     return commit_copy(q, &message, deadline);
+}
+
+static __attribute__((noinline)) int put_anyhow(plait_queue_t *q, const void *data, size_t size, int64_t priority,
+                                                plait_time_t deadline)
+{
+    if (__builtin_expect(size < q->slips_below, 1)) {
+        struct plait__outgoing slip = { plait__slip_label(size), data };
+        int err = plait__queue_put_slip(q, &slip, priority, deadline);
+
+        if (!plait__annex_is_missing(q, size, err))
+            return err;
+    }
+    return put_parcel(q, data, size, priority, deadline);
+}
+
+static inline int put_bytes(plait_queue_t *q, const void *data, size_t size, int64_t priority, plait_time_t deadline)
+{
+    int err = q->is_plain && size < q->slips_below ? plait__put_slip_briefly(q, data, size) : EBUSY;
+
+    return err == EBUSY || err == EAGAIN ? put_anyhow(q, data, size, priority, deadline) : err;
 }
 
 int plait_queue_put_bytes(plait_queue_t *q, const void *data, size_t size, plait_time_t deadline)
@@ -162,62 +179,18 @@ int plait_queue_put_bytes_priority(plait_queue_t *q, const void *data, size_t si
 
 /* ---- Out ------------------------------------------------------------------------------------------------------- */
 
-/* What was taken is in the caller's hand, or in the ledger. */
-static int take(struct plait_queue *q, struct plait__order *o, struct plait__hand *hand)
+static int take_as(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
-    struct plait_message *message = o->items;
-    struct plait_ticket ticket = { 0 };
-    uint64_t place;
-    int err;
+    int err = plait__queue_attempt_borrow(q, o, deadline);
 
-    if (load_relaxed(&q->body->closed) == PLAIT__QUEUE_DISCARDED) /* relaxed: set under this lock */
-        return EPIPE;
-    if (q->ledger) {
-        err = plait__ledger_take(q, &place, o->far, o->max, &o->done, &ticket);
-    } else {
-        err = plait__hand_take(q, hand, o->far ? PLAIT__HAND_LAST : PLAIT__HAND_NEXT, o->max, &o->done);
-        place = plait__hand_place(hand);
-    }
-    if (err)
-        return err;
-    *message = message_in(plait__parcel_at(q, place));
-    message->ticket = ticket;
-    return 0;
+    return err == EAGAIN ? plait__queue_wait_and_try(q, plait__queue_attempt_borrow, PLAIT__GETS, o, deadline) : err;
 }
 
-/* `max` of the order: bytes that the caller has room for; `done`: how many it would want. */
-int plait__queue_attempt_borrow(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+static int borrow(struct plait_queue *q, struct plait_message *message_out, bool far, plait_time_t deadline)
 {
-    struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
-    uint32_t closed = load_acquire(&q->body->closed); /* E4 of queue.c */
-    struct plait__hand hand = { 0 };
-    int err = closed == PLAIT__QUEUE_DISCARDED ? EPIPE : q->ledger ? 0 : plait__hand_open(q, &hand);
+    struct plait__order o = { .items = message_out, .far = far, .max = SIZE_MAX };
+    int err = q->is_message && (!far || q->body->kind == PLAIT_DEQUE) ? take_as(q, &o, deadline) : EINVAL;
 
-    if (err)
-        return err;
-    err = plait__side_lock(q, side, deadline);
-    if (err == 0) {
-        err = take(q, o, &hand);
-        plait__side_unlock(q, side);
-    }
-    if (err) {
-        plait__hand_drop(q, &hand);
-        return err == EAGAIN && closed ? EPIPE : err;
-    }
-    if (q->body->maxsize)
-        plait__queue_signal(q, PLAIT__PUTS, 1);
-    return 0;
-}
-
-static int borrow(struct plait_queue *q, struct plait_message *message_out, bool far, size_t room, size_t *size_out,
-                  plait_time_t deadline)
-{
-    struct plait__order o = { .items = message_out, .far = far, .max = room };
-    int err = q->is_message && (!far || q->body->kind == PLAIT_DEQUE) ? plait__queue_attempt_borrow(q, &o, deadline) : EINVAL;
-
-    if (err == EAGAIN)
-        err = plait__queue_wait_and_try(q, plait__queue_attempt_borrow, PLAIT__GETS, &o, deadline);
-    *size_out = o.done;
     if (err)
         *message_out = none;
     return err;
@@ -225,28 +198,51 @@ static int borrow(struct plait_queue *q, struct plait_message *message_out, bool
 
 int plait_queue_borrow(plait_queue_t *q, struct plait_message *message_out, plait_time_t deadline)
 {
-    size_t size;
-
-    return borrow(q, message_out, false, SIZE_MAX, &size, deadline);
+    return borrow(q, message_out, false, deadline);
 }
 
 int plait_queue_borrow_back(plait_queue_t *q, struct plait_message *message_out, plait_time_t deadline)
 {
-    size_t size;
+    return borrow(q, message_out, true, deadline);
+}
 
-    return borrow(q, message_out, true, SIZE_MAX, &size, deadline);
+/* A parcel that was taken for its copy. */
+static __attribute__((noinline)) void copy_out(struct plait_queue *q, struct plait_message *message, void *buffer)
+{
+    if (message->size)
+        memcpy(buffer, message->data, message->size);
+    if (!q->ledger)
+        plait_queue_give_back(q, message);
+}
+
+/* What came of it so far: EBUSY, EAGAIN or PLAIT__SETTLED. */
+static __attribute__((noinline)) int get_anyhow(plait_queue_t *q, void *buffer, size_t room, size_t *size_out, int begun,
+                                                plait_time_t deadline)
+{
+    struct plait_message message;
+    struct plait__order o = { .items = &message, .max = room, .copy = buffer, .copies = true };
+    int err = begun;
+
+    if (begun != EAGAIN)
+        err = plait__queue_go_on_borrowing(q, &o, begun == PLAIT__SETTLED, deadline);
+    if (err == EAGAIN)
+        err = plait__queue_wait_and_try(q, plait__queue_attempt_borrow, PLAIT__GETS, &o, deadline);
+    *size_out = o.done;
+    if (err == 0 && message.data) /* a slip is in the buffer */
+        copy_out(q, &message, buffer);
+    return err;
 }
 
 int plait_queue_get_bytes(plait_queue_t *q, void *buffer, size_t room, size_t *size_out, plait_time_t deadline)
 {
-    struct plait_message message;
-    int err = borrow(q, &message, false, room, size_out, deadline);
+    int err = EBUSY;
 
-    if (err)
-        return err;
-    if (message.size)
-        memcpy(buffer, message.data, message.size);
-    if (!q->ledger)
-        plait_queue_give_back(q, &message);
-    return 0;
+    *size_out = 0;
+    if (!q->is_message)
+        return EINVAL;
+    if (q->is_plain)
+        err = plait__mail_copy_briefly(q, buffer, room, size_out);
+    if (__builtin_expect(err == EBUSY || err == EAGAIN || err == PLAIT__SETTLED, 0))
+        err = get_anyhow(q, buffer, room, size_out, err, deadline);
+    return err;
 }

@@ -21,7 +21,9 @@ struct plait__order {
     struct plait_ticket *ticket_out; /* the same; of a joinable queue */
     bool far;              /* a deque: put_front, get_back */
     size_t min, max, done; /* batches; messages: message.c */
-    struct plait__hand *hand; /* messages: what is put */
+    struct plait__hand *hand; /* messages: what is put; NULL: a slip, `items` is a struct plait__outgoing */
+    void *copy;               /* the same: see plait__queue_attempt_borrow */
+    bool copies;
 };
 
 /* One attempt, with the side's lock waited for until the deadline: 0 done, EAGAIN not now, EPIPE closed, or an error. */
@@ -32,10 +34,16 @@ typedef int plait__attempt_fn(struct plait_queue *q, struct plait__order *order,
 plait__attempt_fn plait__queue_attempt_put, plait__queue_attempt_get, plait__queue_attempt_peek;
 
 /*
- * The attempts at a message; `items` is a struct plait_message. Borrow: `max` bytes at most, and `done` receives the size of one
- * that is too large.
+ * The attempts at a message; `items` is a struct plait_message. Borrow: `max` bytes at most, and `done` receives the size. With `copies`
+ * a slip goes to `copy`, and then the message's data is NULL; all else is lent.
  */
 plait__attempt_fn plait__queue_attempt_commit, plait__queue_attempt_borrow;
+
+/* An attempt to borrow that has begun: if settled, with the lock held (mail.h). */
+int plait__queue_go_on_borrowing(struct plait_queue *q, struct plait__order *order, bool settled, plait_time_t deadline);
+
+/* The whole call for a slip. */
+int plait__queue_put_slip(struct plait_queue *q, const struct plait__outgoing *slip, int64_t priority, plait_time_t deadline);
 
 /* The rest of a call whose first attempt answered EAGAIN: wait at that end, and try again. */
 int plait__queue_wait_and_try(struct plait_queue *q, plait__attempt_fn *attempt,

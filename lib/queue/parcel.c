@@ -2,9 +2,10 @@
 /*
  * How it works
  *
- * A message lies in a block of its own, a parcel, and the queue's item is its place. Whose is the block? In a private queue, of
- * the queue or of the caller, and nobody dies. In a shared one a parcel in somebody's hands stands in a hold (arena/holds.h)
- * that outlives its thread: `other` is its place, `number` the process, and `state` says how that is to be taken:
+ * A message that is not short (mail.c) lies in a block of its own, a parcel, and the queue's item says its place. Whose is the
+ * block? In a private queue, of the queue or of the caller, and nobody dies. In a shared one a parcel in somebody's hands stands
+ * in a hold (arena/holds.h) that outlives its thread: `other` is its place, `number` the process, and `state` says how that is to
+ * be taken:
  *
  *     EMPTY   `other` means nothing
  *     OWNED   the parcel at `other` (0: none) is this process's: allocated into it, freed from it, one step with the block each
@@ -93,7 +94,7 @@ static int allocate(struct plait_queue *q, size_t size, struct plait__hand *hand
     return plait__arena_alloc_into(q->base, total, &hand->hold->other);
 }
 
-int plait__hand_make(struct plait_queue *q, size_t size, struct plait__hand *hand)
+int plait__hand_fill(struct plait_queue *q, size_t size, struct plait__hand *hand)
 {
     struct plait__parcel *parcel;
     int err;
@@ -103,10 +104,6 @@ int plait__hand_make(struct plait_queue *q, size_t size, struct plait__hand *han
     if (err)
         return err;
     err = allocate(q, size, hand);
-    if (__builtin_expect(err == ENOSPC, 0)) {
-        plait__hands_settle(q);
-        err = allocate(q, size, hand);
-    }
     if (err) {
         plait__hand_drop(q, hand);
         return err;
@@ -116,6 +113,17 @@ int plait__hand_make(struct plait_queue *q, size_t size, struct plait__hand *han
     parcel->priority = 0;
     parcel->hold = q->base ? plait__offset_in(q->base, hand->hold) : 0;
     return 0;
+}
+
+int plait__hand_make(struct plait_queue *q, size_t size, struct plait__hand *hand)
+{
+    int err = plait__hand_fill(q, size, hand);
+
+    if (__builtin_expect(err == ENOSPC, 0)) {
+        plait__hands_settle(q);
+        err = plait__hand_fill(q, size, hand);
+    }
+    return err;
 }
 
 int plait__hand_find(struct plait_queue *q, const void *data, struct plait__hand *hand)
@@ -155,20 +163,10 @@ void plait__hand_drop(struct plait_queue *q, struct plait__hand *hand)
 
 /* ---- Steps ----------------------------------------------------------------------------------------------------- */
 
-/* Not inlined: the compiler would think of items of other sizes than a place has, and warn. */
-static __attribute__((noinline)) int put_place(struct plait_queue *q, const void *place, int64_t priority, bool far)
+/* Not inlined: the compiler would think of items of other sizes than this has, and warn. */
+static __attribute__((noinline)) int put_mail(struct plait_queue *q, const struct plait__outgoing *mail, int64_t priority, bool far)
 {
-    return plait__put_at(q, place, priority, far);
-}
-
-static __attribute__((noinline)) int get_place(struct plait_queue *q, void *place)
-{
-    return plait__get_step(q, place, NULL);
-}
-
-__attribute__((noinline)) int plait__parcel_next(struct plait_queue *q, uint64_t *place_out)
-{
-    return plait__peek_step(q, place_out);
+    return plait__put_at(q, mail, priority, far);
 }
 
 static void begin_step(struct plait_queue *q, struct plait__queue_side *side, struct plait__hold *hold,
@@ -189,12 +187,12 @@ static void end_step(struct plait__queue_side *side)
 int plait__hand_put(struct plait_queue *q, struct plait__hand *hand, int64_t priority, bool far)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__PUTS);
-    uint64_t place = plait__hand_place(hand);
+    struct plait__outgoing mail = { .label = plait__hand_place(hand) };
     int err;
 
     if (hand->hold)
         begin_step(q, side, hand->hold, PLAIT__HAND_GIVING);
-    err = put_place(q, &place, priority, far);
+    err = put_mail(q, &mail, priority, far);
     if (hand->hold) {
         if (err)
             set_state(hand->hold, PLAIT__HAND_OWNED);
@@ -226,46 +224,23 @@ int plait__parcel_look(const struct plait_queue *q, uint64_t place, size_t room,
     return *size_out > room ? EMSGSIZE : 0;
 }
 
-static int look(struct plait_queue *q, enum plait__hand_from from, uint64_t *place_out)
-{
-    if (from == PLAIT__HAND_LAST)
-        return plait__pile_peek_back(q, place_out);
-    return from == PLAIT__HAND_OLDEST && q->is_pile ? plait__pile_oldest(q, place_out) : plait__parcel_next(q, place_out);
-}
-
-static int step_out(struct plait_queue *q, enum plait__hand_from from)
-{
-    uint64_t place;
-
-    if (from == PLAIT__HAND_LAST)
-        return plait__pile_skip_back(q);
-    return from == PLAIT__HAND_OLDEST && q->is_pile ? plait__pile_skip(q) : get_place(q, &place);
-}
-
-int plait__hand_take(struct plait_queue *q, struct plait__hand *hand, enum plait__hand_from from, size_t room,
-                     size_t *size_out)
+void plait__hand_take(struct plait_queue *q, struct plait__hand *hand, struct plait__mail *mail, uint64_t place,
+                      enum plait__queue_from from)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
-    uint64_t place;
-    int err = look(q, from, &place);
 
-    if (err == 0)
-        err = plait__parcel_look(q, place, room, size_out);
-    if (err)
-        return err;
     if (hand->hold) {
         hand->hold->other = place;
         begin_step(q, side, hand->hold, PLAIT__HAND_TAKING);
     } else {
         hand->place = place;
     }
-    err = step_out(q, from); /* 0: there is one, and the lock is held */
+    plait__take_out(q, mail, from);
     if (hand->hold) {
         set_state(hand->hold, PLAIT__HAND_OWNED);
         end_step(side);
         plait__parcel_at(q, place)->hold = plait__offset_in(q->base, hand->hold);
     }
-    return err;
 }
 
 /* ---- After deaths ---------------------------------------------------------------------------------------------- */
@@ -310,10 +285,17 @@ void plait__hands_forget(struct plait_queue *q)
 void plait__parcels_unmake(struct plait_queue *q)
 {
     struct plait__hold *hold;
+    struct plait__mail *mail;
     uint64_t *place = &q->body->put.hand; /* what is freed must be named in the arena */
 
-    while (get_place(q, place) == 0)
+    while ((mail = plait__look(q, PLAIT__NEXT))) {
+        uint64_t label = load64_relaxed(&mail->label); /* relaxed: nobody else is here */
+
+        *place = plait__label_is_slip(label) ? 0 : label;
+        compiler_barrier();
+        plait__take_out(q, mail, PLAIT__NEXT);
         plait__memory_free(q->base, place);
+    }
     if (q->base) {
         struct plait__holds_walk walk = plait__holds_of(q->base, name_of(q));
 

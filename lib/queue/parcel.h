@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages in memory: each in a block of its own, whose place is the item of the queue. */
+/* Messages in blocks of their own, and in whose hands they are. */
 #ifndef PLAIT_QUEUE_PARCEL_H
 #define PLAIT_QUEUE_PARCEL_H
 
 #include "arena/holds.h"
+#include "queue/mail.h"
 #include "queue/side.h"
 
 /* Instead of a hold: it stands in the ledger of a joinable queue (ledger.c). */
@@ -36,6 +37,12 @@ static inline struct plait__parcel *plait__parcel_at(const struct plait_queue *q
     return plait__memory_at(q, place);
 }
 
+/* As it is lent. */
+static inline struct plait_message plait__parcel_message(struct plait__parcel *parcel)
+{
+    return (struct plait_message){ .data = parcel->data, .size = parcel->size, .priority = parcel->priority };
+}
+
 /* The place of what is in hand, 0: nothing. */
 static inline uint64_t plait__hand_place(const struct plait__hand *hand)
 {
@@ -45,7 +52,11 @@ static inline uint64_t plait__hand_place(const struct plait__hand *hand)
 /* Nothing in hand, and ready to take. ENOMEM, ENOSPC. Then plait__hand_drop, unless it was given away. */
 int plait__hand_open(struct plait_queue *q, struct plait__hand *hand);
 
-/* A new parcel in hand. ENOMEM, ENOSPC, EBADMSG. */
+/*
+ * A new parcel in hand. ENOMEM, ENOSPC, EBADMSG. fill: with a side's lock held; the other, without, also looks for memory that the
+ * dead had in hand.
+ */
+int plait__hand_fill(struct plait_queue *q, size_t size, struct plait__hand *hand);
 int plait__hand_make(struct plait_queue *q, size_t size, struct plait__hand *hand);
 
 /* The hand in which those bytes are. EINVAL: none, of this queue; EPERM: another process's. */
@@ -57,17 +68,12 @@ void plait__hand_drop(struct plait_queue *q, struct plait__hand *hand);
 /* One step each, with the side's lock held. Put: with 0 nothing is in hand any more; else as plait__put_step. */
 int plait__hand_put(struct plait_queue *q, struct plait__hand *hand, int64_t priority, bool far);
 
-/* Take: what would come out next, the oldest, or the last of a deque. EAGAIN: there is none; EMSGSIZE: above `room`, *size_out says it; EBADMSG. */
-enum plait__hand_from { PLAIT__HAND_NEXT, PLAIT__HAND_OLDEST, PLAIT__HAND_LAST };
-
-int plait__hand_take(struct plait_queue *q, struct plait__hand *hand, enum plait__hand_from from, size_t room,
-                     size_t *size_out);
+/* Take: the parcel at `place`, which `mail` of the queue names, and which was looked at. */
+void plait__hand_take(struct plait_queue *q, struct plait__hand *hand, struct plait__mail *mail, uint64_t place,
+                      enum plait__queue_from from);
 
 /* The holder of the side's lock has died, and the side itself is repaired: whose is the parcel that it was moving? */
 void plait__hand_repair(struct plait_queue *q, struct plait__queue_side *side);
-
-/* The place of the message that would come out next, with the side's lock held. EAGAIN: there is none. */
-int plait__parcel_next(struct plait_queue *q, uint64_t *place_out);
 
 /* A parcel's size. EMSGSIZE: above `room`; EBADMSG: there is none. */
 int plait__parcel_look(const struct plait_queue *q, uint64_t place, size_t room, size_t *size_out);

@@ -51,9 +51,10 @@ int plait__pile_put(struct plait_queue *q, const void *item, int64_t priority)
         return err;
     if (plait__is_ranked(q))
         return plait__heap_put(q, item, priority);
-    copy_item(plait__row_entry(q, count), item, q->item_size);
-    plait__set_count(q, count + 1);
-    return 0;
+    err = copy_in(q, plait__row_entry(q, count), item, NULL, 0);
+    if (err == 0)
+        plait__set_count(q, count + 1);
+    return err;
 }
 
 int plait__pile_put_front(struct plait_queue *q, const void *item)
@@ -62,9 +63,10 @@ int plait__pile_put_front(struct plait_queue *q, const void *item)
 
     if (err)
         return err;
-    copy_item(plait__row_entry(q, UINT64_MAX), item, q->item_size);
-    plait__set_bottom(q, plait__position(q, UINT64_MAX), plait__count_of(q) + 1);
-    return 0;
+    err = copy_in(q, plait__row_entry(q, UINT64_MAX), item, NULL, 0);
+    if (err == 0)
+        plait__set_bottom(q, plait__position(q, UINT64_MAX), plait__count_of(q) + 1);
+    return err;
 }
 
 /* The last goes. */
@@ -120,7 +122,7 @@ int plait__pile_get_back(struct plait_queue *q, void *item)
 }
 
 /* Of the items that would come out, the one after so many, a heap's as they lie. */
-static const void *item_after(const struct plait_queue *q, uint64_t others)
+static void *item_after(const struct plait_queue *q, uint64_t others)
 {
     struct plait__row row = plait__row(q);
 
@@ -134,14 +136,6 @@ int plait__pile_peek(struct plait_queue *q, void *item)
     if (plait__count_of(q) == 0)
         return EAGAIN;
     memcpy(item, item_after(q, 0), q->item_size);
-    return 0;
-}
-
-int plait__pile_oldest(struct plait_queue *q, void *item)
-{
-    if (plait__count_of(q) == 0)
-        return EAGAIN;
-    memcpy(item, plait__row_entry(q, 0), q->item_size);
     return 0;
 }
 
@@ -167,6 +161,28 @@ int plait__pile_skip_back(struct plait_queue *q)
         return EAGAIN;
     drop_last(q);
     return 0;
+}
+
+void *plait__pile_look(const struct plait_queue *q, enum plait__queue_from from)
+{
+    uint64_t count = plait__count_of(q);
+
+    if (count == 0)
+        return NULL;
+    return from == PLAIT__NEXT ? item_after(q, 0) : plait__row_entry(q, from == PLAIT__LAST ? count - 1 : 0);
+}
+
+void plait__pile_take_out(struct plait_queue *q, enum plait__queue_from from)
+{
+    if (plait__is_ranked(q)) {
+        plait__heap_get(q, NULL, NULL);
+        if (!q->maxsize)
+            plait__row_retreat(q);
+    } else if (from == PLAIT__OLDEST || (from == PLAIT__NEXT && is_deque(q))) {
+        drop_first(q);
+    } else {
+        drop_last(q);
+    }
 }
 
 size_t plait__pile_copy(struct plait_queue *q, void *items, size_t max)

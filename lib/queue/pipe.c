@@ -15,8 +15,10 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "queue/annex.h"
 #include "queue/order.h"
 #include "queue/parcel.h"
+#include "queue/steps.h"
 #include "wait/waitable.h"
 
 /* What the attempts of one call are handed. */
@@ -47,16 +49,25 @@ static int attempt_commit(struct plait_queue *q, struct plait__order *o, plait_t
     return plait__queue_attempt_commit(q, o, deadline);
 }
 
+/* The same of a short one, which is copied into the queue. */
+static int attempt_put(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
+{
+    plait_pipe_t *pipe = pipe_of(o);
+
+    if (is_shut(pipe) || plait__pipe_peer_is_over(pipe))
+        return EPIPE;
+    return plait__queue_attempt_put(q, o, deadline);
+}
+
 static int look_for_message(struct plait_queue *q, struct plait__order *unused, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
     int err = plait__side_lock(q, side, deadline);
-    uint64_t place;
 
     (void)unused;
     if (err)
         return err;
-    err = plait__parcel_next(q, &place);
+    err = plait__look(q, PLAIT__NEXT) ? 0 : EAGAIN;
     plait__side_unlock(q, side);
     return err;
 }
@@ -141,16 +152,20 @@ static int make_copy(struct copy *copy, const void *data, size_t size)
     return err;
 }
 
-int plait_pipe_send(plait_pipe_t *pipe, const void *data, size_t size, plait_time_t deadline)
+static int send_slip(plait_pipe_t *pipe, const void *data, size_t size, plait_time_t deadline)
+{
+    struct plait__outgoing slip = { plait__slip_label(size), data };
+    struct order o = { { .items = &slip }, pipe };
+
+    return attempt_until(pipe->out, attempt_put, PLAIT__PUTS, &o, deadline);
+}
+
+static int send_parcel(plait_pipe_t *pipe, const void *data, size_t size, plait_time_t deadline)
 {
     struct copy copy = { .q = pipe->out };
     struct order o = { { .items = &copy.message }, pipe };
-    int err = enter(pipe, pipe->out);
+    int err = plait__pipe_peer_is_over(pipe) ? EPIPE : make_copy(&copy, data, size);
 
-    if (err == 0 && plait__pipe_peer_is_over(pipe))
-        err = EPIPE;
-    if (err == 0)
-        err = make_copy(&copy, data, size);
     if (err)
         return err;
     pthread_cleanup_push(discard, &copy);
@@ -161,30 +176,38 @@ int plait_pipe_send(plait_pipe_t *pipe, const void *data, size_t size, plait_tim
     return err;
 }
 
+int plait_pipe_send(plait_pipe_t *pipe, const void *data, size_t size, plait_time_t deadline)
+{
+    int err = enter(pipe, pipe->out);
+
+    if (err)
+        return err;
+    if (size < pipe->out->slips_below) {
+        err = send_slip(pipe, data, size, deadline);
+        if (!plait__annex_is_missing(pipe->out, size, err))
+            return err;
+    }
+    return send_parcel(pipe, data, size, deadline);
+}
+
 /* ---- Receiving ------------------------------------------------------------------------------------------------- */
 
-static int borrow(plait_pipe_t *pipe, struct plait_message *message_out, size_t room, size_t *size_out, plait_time_t deadline)
+int plait_pipe_borrow(plait_pipe_t *pipe, struct plait_message *message_out, plait_time_t deadline)
 {
-    struct order o = { { .items = message_out, .max = room }, pipe };
+    struct order o = { { .items = message_out, .max = SIZE_MAX }, pipe };
     int err = enter(pipe, pipe->in);
 
     if (err == 0)
         err = attempt_until(pipe->in, attempt_borrow, PLAIT__GETS, &o, deadline);
-    *size_out = o.of_queue.done;
     if (err)
         *message_out = (struct plait_message){ 0 };
     return err;
 }
 
-int plait_pipe_borrow(plait_pipe_t *pipe, struct plait_message *message_out, plait_time_t deadline)
-{
-    size_t size;
-
-    return borrow(pipe, message_out, SIZE_MAX, &size, deadline);
-}
-
 static void copy_out(plait_pipe_t *pipe, void *buffer, struct plait_message *message)
 {
+    if (!message->data) /* it is there */
+        return;
     if (message->size)
         memcpy(buffer, message->data, message->size);
     plait_queue_give_back(pipe->in, message);
@@ -193,8 +216,12 @@ static void copy_out(plait_pipe_t *pipe, void *buffer, struct plait_message *mes
 int plait_pipe_recv(plait_pipe_t *pipe, void *buffer, size_t room, size_t *size_out, plait_time_t deadline)
 {
     struct plait_message message;
-    int err = borrow(pipe, &message, room, size_out, deadline);
+    struct order o = { { .items = &message, .max = room, .copy = buffer, .copies = true }, pipe };
+    int err = enter(pipe, pipe->in);
 
+    if (err == 0)
+        err = attempt_until(pipe->in, attempt_borrow, PLAIT__GETS, &o, deadline);
+    *size_out = o.of_queue.done;
     if (err == 0)
         copy_out(pipe, buffer, &message);
     return err;
@@ -291,51 +318,80 @@ static int commit_among(struct plait__waiting *waiting)
     return answer(waiting, commit_now(waiting->entry->object, waiting->entry->buffer), delist_put);
 }
 
+static int send_slip_now(plait_pipe_t *pipe, const void *data, size_t size)
+{
+    struct plait__outgoing slip = { plait__slip_label(size), data };
+    struct order o = { { .items = &slip }, pipe };
+
+    return attempt_put(pipe->out, &o.of_queue, PLAIT_NOW);
+}
+
+static int send_parcel_now(plait_pipe_t *pipe, const void *data, size_t size)
+{
+    struct copy copy = { .q = pipe->out };
+    int err = make_copy(&copy, data, size);
+
+    if (err)
+        return err;
+    err = commit_now(pipe, &copy.message);
+    if (err)
+        discard(&copy);
+    return err;
+}
+
+static int send_now(plait_pipe_t *pipe, const void *data, size_t size)
+{
+    int err;
+
+    if (size < pipe->out->slips_below) {
+        err = send_slip_now(pipe, data, size);
+        if (!plait__annex_is_missing(pipe->out, size, err))
+            return err;
+    }
+    return send_parcel_now(pipe, data, size);
+}
+
 static int send_among(struct plait__waiting *waiting)
 {
-    const struct plait_wait_entry *entry = waiting->entry;
-    plait_pipe_t *pipe = entry->object;
-    struct copy copy = { .q = pipe->out };
+    plait_pipe_t *pipe = waiting->entry->object;
+    const void *data = waiting->entry->buffer;
+    size_t size = (size_t)waiting->entry->size;
     int err = enter(pipe, pipe->out);
 
     if (err == 0)
-        err = make_copy(&copy, entry->buffer, (size_t)entry->size);
-    if (err == 0) {
-        err = commit_now(pipe, &copy.message);
-        if (err)
-            discard(&copy);
-    }
+        err = send_now(pipe, data, size);
     return answer(waiting, err, delist_put);
 }
 
-static int borrow_now(plait_pipe_t *pipe, struct plait_message *message_out, size_t room, size_t *size_out)
+static int take_now(plait_pipe_t *pipe, struct order *o)
 {
-    struct order o = { { .items = message_out, .max = room }, pipe };
     int err = enter(pipe, pipe->in);
 
-    if (err == 0)
-        err = attempt_borrow(pipe->in, &o.of_queue, PLAIT_NOW);
-    if (err == EMSGSIZE)
-        *size_out = o.of_queue.done;
-    return err;
+    return err ? err : attempt_borrow(pipe->in, &o->of_queue, PLAIT_NOW);
 }
 
 static int borrow_among(struct plait__waiting *waiting)
 {
-    return answer(waiting, borrow_now(waiting->entry->object, waiting->entry->buffer, SIZE_MAX, NULL), delist_get);
+    plait_pipe_t *pipe = waiting->entry->object;
+    struct order o = { { .items = waiting->entry->buffer, .max = SIZE_MAX }, pipe };
+
+    return answer(waiting, take_now(pipe, &o), delist_get);
 }
 
 /* An entry has room for one address and one number; the latter serves as the second address. */
 static int recv_among(struct plait__waiting *waiting)
 {
     size_t *size = (size_t *)(uintptr_t)waiting->entry->size;
+    plait_pipe_t *pipe = waiting->entry->object;
+    void *buffer = waiting->entry->buffer;
     struct plait_message message;
-    int err = borrow_now(waiting->entry->object, &message, *size, size);
+    struct order o = { { .items = &message, .max = *size, .copy = buffer, .copies = true }, pipe };
+    int err = take_now(pipe, &o);
 
-    if (err == 0) {
-        *size = message.size;
-        copy_out(waiting->entry->object, waiting->entry->buffer, &message);
-    }
+    if (err == 0 || err == EMSGSIZE)
+        *size = o.of_queue.done;
+    if (err == 0)
+        copy_out(pipe, buffer, &message);
     return answer(waiting, err, delist_get);
 }
 

@@ -21,6 +21,7 @@
 #include <errno.h>
 
 #include "base/atomic.h"
+#include "queue/brief.h"
 #include "queue/ledger.h"
 #include "queue/order.h"
 #include "queue/parcel.h"
@@ -41,19 +42,11 @@ static void drop(struct plait_queue *q)
 /* far: to make room at a deque's front. */
 static int discard_in_side(struct plait_queue *q, bool far)
 {
-    struct plait__hand hand;
-    size_t size;
-    int err;
-
-    if (!q->is_message && far)
+    if (q->is_message)
+        return plait__mail_discard(q, far ? PLAIT__LAST : PLAIT__OLDEST);
+    if (far)
         return plait__pile_skip_back(q);
-    if (!q->is_message)
-        return q->is_pile ? plait__pile_skip(q) : plait__fifo_skip(q);
-    err = plait__hand_open(q, &hand);
-    if (err == 0)
-        err = plait__hand_take(q, &hand, far ? PLAIT__HAND_LAST : PLAIT__HAND_OLDEST, SIZE_MAX, &size);
-    plait__hand_drop(q, &hand);
-    return err;
+    return q->is_pile ? plait__pile_skip(q) : plait__fifo_skip(q);
 }
 
 /* Discard the first item, with the put side's lock held. A getter may be faster, which makes room as well. */
@@ -104,13 +97,17 @@ static inline __attribute__((always_inline)) int
 try_put(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__PUTS);
-    int err = plait__side_lock(q, side, deadline);
+    int err = !far && q->is_brief ? plait__put_briefly(q, o->items) : EBUSY;
 
+    if (err != EBUSY)
+        return err;
+    err = plait__side_lock(q, side, deadline);
     if (err)
         return err;
-    err = load_relaxed(&q->body->closed)
-              ? EPIPE
-              : plait__put_at(q, o->items, o->priority, far); /* set under this lock */
+    if (load_relaxed(&q->body->closed)) /* set under this lock */
+        err = EPIPE;
+    else
+        err = far ? plait__pile_put_front(q, o->items) : plait__put_step(q, o->items, o->priority);
     if (__builtin_expect(err == EAGAIN, 0))
         err = plait__queue_overflow(q, o);
     plait__side_unlock(q, side);
@@ -123,9 +120,12 @@ static inline __attribute__((always_inline)) int
 try_get(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t deadline)
 {
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
-    uint32_t closed = load_acquire(&q->body->closed); /* E4 */
-    int err;
+    uint32_t closed;
+    int err = !far && q->is_brief ? plait__get_briefly(q, o->items) : EBUSY;
 
+    if (err != EBUSY)
+        return err;
+    closed = load_acquire(&q->body->closed); /* E4 */
     if (__builtin_expect(closed == PLAIT__QUEUE_DISCARDED, 0))
         return EPIPE;
     err = plait__side_lock(q, side, deadline);
@@ -259,12 +259,13 @@ __attribute__((noinline)) int plait__queue_wait_and_try(struct plait_queue *q,
     }
 }
 
-static inline __attribute__((always_inline)) int put(struct plait_queue *q, const void *item,
-                                                     int64_t priority, plait_time_t deadline)
+/* A message: a struct plait__outgoing. */
+static inline __attribute__((always_inline)) int put_anything(struct plait_queue *q, const void *item,
+                                                              int64_t priority, plait_time_t deadline)
 {
     /* The item is only read: the put step takes it const. */
     struct plait__order o = { .items = (void *)(uintptr_t)item, .priority = priority };
-    int err = __builtin_expect(q->is_message, 0) ? EINVAL : try_put(q, &o, false, deadline);
+    int err = try_put(q, &o, false, deadline);
 
     if (__builtin_expect(err == EAGAIN, 0)) {
         struct plait__order waiting = o; /* so that the first attempt's stays in registers */
@@ -272,6 +273,17 @@ static inline __attribute__((always_inline)) int put(struct plait_queue *q, cons
         err = plait__queue_wait_and_try(q, attempt_put, PLAIT__PUTS, &waiting, deadline);
     }
     return err;
+}
+
+static inline __attribute__((always_inline)) int put(struct plait_queue *q, const void *item,
+                                                     int64_t priority, plait_time_t deadline)
+{
+    return __builtin_expect(q->is_message, 0) ? EINVAL : put_anything(q, item, priority, deadline);
+}
+
+int plait__queue_put_slip(struct plait_queue *q, const struct plait__outgoing *slip, int64_t priority, plait_time_t deadline)
+{
+    return put_anything(q, slip, priority, deadline);
 }
 
 static inline __attribute__((always_inline)) int get(struct plait_queue *q, void *item,

@@ -207,7 +207,7 @@ int plait__records_find_lists(struct plait_queue *q)
 void plait__ledger_attach(struct plait_queue *q)
 {
     q->ledger = plait__memory_at(q, q->body->ledger);
-    q->is_plain = false;
+    q->is_plain = q->is_brief = false;
     q->record_size = sizeof(struct plait__record) + (q->item_size + 7) / 8 * 8;
     q->record_shift = 0;
     while (q->record_size << (q->record_shift + 1) <= SEGMENT_BYTES)

@@ -191,10 +191,10 @@ bool plait__row_is_reached(struct plait_queue *q, uint64_t count);
 
 /* A heap's steps, with the lock held, and memory for the new entry, or an entry to get. */
 int plait__heap_put(struct plait_queue *q, const void *item, int64_t priority);
-void plait__heap_get(struct plait_queue *q, void *item, int64_t *priority_out);
+void plait__heap_get(struct plait_queue *q, void *item, int64_t *priority_out); /* item: NULL: not wanted */
 
 /* The item of entry `number`. */
-const void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row, uint64_t number);
+void *plait__heap_item(const struct plait_queue *q, const struct plait__row *row, uint64_t number);
 
 /* After a death: go on, or undo. EBADMSG: damaged. */
 int plait__heap_repair(struct plait_queue *q);

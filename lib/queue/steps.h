@@ -39,6 +39,15 @@ static inline void copy_item(void *to, const void *from, size_t size)
         memcpy(to, from, size);
 }
 
+/* Into the queue: a message's bytes may come from elsewhere than its label, and go elsewhere: see plait__mail_write. */
+static inline int copy_in(struct plait_queue *q, void *to, const void *from, uint64_t *annex, uint64_t number)
+{
+    if (q->item_size != 8 && q->item_size != 16 && q->is_message)
+        return plait__mail_write(q, to, from, annex, number);
+    copy_item(to, from, q->item_size);
+    return 0;
+}
+
 static inline uint32_t index_of(uint64_t at)
 {
     return (uint32_t)at;
@@ -64,21 +73,39 @@ static inline bool is_in_ring(const struct plait_queue *q, uint64_t at)
     return __builtin_expect(index_of(at) < q->maxsize, 1);
 }
 
-static inline int ring_put(struct plait_queue *q, const void *item)
+/* The putters' next cell. EAGAIN: it is not free. */
+static inline int ring_room(const struct plait_queue *q, struct plait__cell **cell_out)
+{
+    uint64_t at = q->body->put.at;
+
+    *cell_out = ring_cell(q, at);
+    if (!is_in_ring(q, at))
+        return EBADMSG;
+    return load_acquire(&(*cell_out)->state) == 2 * lap_of(at) ? 0 : EAGAIN; /* E1 */
+}
+
+/* It has an item. */
+static inline void ring_made(struct plait_queue *q, struct plait__cell *cell)
 {
     struct plait__queue_side *side = &q->body->put;
     uint64_t at = side->at;
-    struct plait__cell *cell = ring_cell(q, at);
 
-    if (!is_in_ring(q, at))
-        return EBADMSG;
-    if (load_acquire(&cell->state) != 2 * lap_of(at)) /* E1 */
-        return EAGAIN;
-    copy_item(cell->item, item, q->item_size);
     store_release(&cell->state, 2 * lap_of(at) + 1); /* E1 */
     compiler_barrier();
     store64_relaxed(&side->at, next_place(q, at));
-    return 0;
+}
+
+static inline int ring_put(struct plait_queue *q, const void *item)
+{
+    struct plait__queue_side *side = &q->body->put;
+    struct plait__cell *cell;
+    int err = ring_room(q, &cell);
+
+    if (err == 0)
+        err = copy_in(q, cell->item, item, &side->annex, index_of(side->at));
+    if (err == 0)
+        ring_made(q, cell);
+    return err;
 }
 
 /* The getters' next cell; NULL: it is not ready. */
@@ -129,11 +156,11 @@ int plait__fifo_lengthen(struct plait_queue *q);
 /* The getter's segment is empty for good: go to the next. EAGAIN: there is none. */
 int plait__fifo_shorten(struct plait_queue *q);
 
-static inline int chain_put(struct plait_queue *q, const void *item)
+/* The putters' next cell, in *segment_out. */
+static inline int chain_room(struct plait_queue *q, struct plait__segment **segment_out, struct plait__cell **cell_out)
 {
     struct plait__queue_side *side = &q->body->put;
     struct plait__segment *s = segment_at(q, side->segment);
-    struct plait__cell *cell;
 
     if (!is_segment(q, side->segment, &q->looked_at[0]))
         return EBADMSG;
@@ -144,12 +171,31 @@ static inline int chain_put(struct plait_queue *q, const void *item)
             return err;
         s = segment_at(q, side->segment);
     }
-    cell = cell_in(q, s->cells, side->at - s->first);
-    copy_item(cell->item, item, q->item_size);
+    *segment_out = s;
+    *cell_out = cell_in(q, s->cells, side->at - s->first);
+    return 0;
+}
+
+static inline void chain_made(struct plait_queue *q, struct plait__cell *cell)
+{
+    struct plait__queue_side *side = &q->body->put;
+
     store_release(&cell->state, READY); /* E1 */
     compiler_barrier();
     store64_relaxed(&side->at, side->at + 1);
-    return 0;
+}
+
+static inline int chain_put(struct plait_queue *q, const void *item)
+{
+    struct plait__segment *s;
+    struct plait__cell *cell;
+    int err = chain_room(q, &s, &cell);
+
+    if (err == 0)
+        err = copy_in(q, cell->item, item, &s->annex, q->body->put.at - s->first);
+    if (err == 0)
+        chain_made(q, cell);
+    return err;
 }
 
 /* The getters' next cell; NULL: it is not ready. */
@@ -172,17 +218,23 @@ static inline struct plait__cell *chain_first(struct plait_queue *q)
     return load_acquire(&cell->state) == READY ? cell : NULL; /* E1 */
 }
 
-static inline int chain_get(struct plait_queue *q, void *item)
+static inline void chain_advance(struct plait_queue *q, struct plait__cell *cell)
 {
     struct plait__queue_side *side = &q->body->get;
+
+    store_release(&cell->state, TAKEN);
+    compiler_barrier();
+    store64_relaxed(&side->at, side->at + 1);
+}
+
+static inline int chain_get(struct plait_queue *q, void *item)
+{
     struct plait__cell *cell = chain_first(q);
 
     if (!cell)
         return EAGAIN;
     copy_item(item, cell->item, q->item_size);
-    store_release(&cell->state, TAKEN);
-    compiler_barrier();
-    store64_relaxed(&side->at, side->at + 1);
+    chain_advance(q, cell);
     return 0;
 }
 
@@ -194,6 +246,24 @@ static inline int plait__fifo_peek_step(struct plait_queue *q, void *item)
         return EAGAIN;
     copy_item(item, cell->item, q->item_size);
     return 0;
+}
+
+/* The item that is next where it lies, NULL: there is none; and take it out, as it is there. */
+static inline void *plait__fifo_look(struct plait_queue *q)
+{
+    struct plait__cell *cell = q->maxsize ? ring_first(q) : chain_first(q);
+
+    return cell ? cell->item : NULL;
+}
+
+static inline void plait__fifo_take_out(struct plait_queue *q, void *item)
+{
+    struct plait__cell *cell = (struct plait__cell *)(void *)((char *)item - offsetof(struct plait__cell, item));
+
+    if (q->maxsize)
+        ring_advance(q, cell);
+    else
+        chain_advance(q, cell);
 }
 
 /* 0, or EAGAIN: full, empty; ENOMEM, ENOSPC. With the side's lock held. */
@@ -223,6 +293,20 @@ static inline int plait__get_step(struct plait_queue *q, void *item, int64_t *pr
 static inline int plait__peek_step(struct plait_queue *q, void *item)
 {
     return q->is_pile ? plait__pile_peek(q, item) : plait__fifo_peek_step(q, item);
+}
+
+/* An item where it lies, of whatever kind, NULL: there is none; and take it out, as it is there. */
+static inline void *plait__look(struct plait_queue *q, enum plait__queue_from from)
+{
+    return __builtin_expect(q->is_pile, 0) ? plait__pile_look(q, from) : plait__fifo_look(q);
+}
+
+static inline void plait__take_out(struct plait_queue *q, void *item, enum plait__queue_from from)
+{
+    if (__builtin_expect(q->is_pile, 0))
+        plait__pile_take_out(q, from);
+    else
+        plait__fifo_take_out(q, item);
 }
 
 /* The same, or `far`: at the other end of a deque. */

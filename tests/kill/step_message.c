@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 
+#include "arena/block.h"
 #include "arena/start_time.h"
 #include "queue/parcel.h"
 #include "queue/steps.h"
@@ -19,10 +20,11 @@ static bool expected[MESSAGES_MAX]; /* those that must come out, but for `loose`
 static int loose;                   /* one that may come out or not: the child's; -1: none */
 static bool loose_is_put;           /* with the operation done: it must come out; else it must not */
 static struct plait_message in_hand; /* by the child, before it is stepped */
+static bool want_slips, are_slips;  /* the messages are short, and lie in the queue itself: of the next case, of this one */
 
 static size_t size_of(long number)
 {
-    return SIZE_MIN + 24 * (size_t)number;
+    return are_slips ? 8 + 8 * ((size_t)number % 8) : SIZE_MIN + 24 * (size_t)number;
 }
 
 static void fill(unsigned char *bytes, long number)
@@ -37,7 +39,7 @@ static long number_of(const struct plait_message *m)
     unsigned char bytes[SIZE_MIN + 24 * MESSAGES_MAX];
     long number = -1;
 
-    if (m->size >= SIZE_MIN)
+    if (m->size >= sizeof number)
         memcpy(&number, m->data, sizeof number);
     if (number < 0 || number >= count || m->size != size_of(number))
         return -1;
@@ -72,6 +74,8 @@ static void make(enum plait_queue_kind kind, size_t maxsize, enum plait_queue_ov
     memset(expected, 0, sizeof expected);
     count = 0;
     loose = -1;
+    are_slips = want_slips;
+    want_slips = false;
     opts = (struct plait_queue_opts){ .maxsize = maxsize, .arena = arena, .kind = kind, .overflow = overflow };
     if (plait_queue_new(&queue, &opts))
         abort();
@@ -139,6 +143,63 @@ static void full_of(enum plait_queue_kind kind)
 static void full_fifo(void) { full_of(PLAIT_FIFO); }
 static void full_lifo(void) { full_of(PLAIT_LIFO); }
 
+/* What is borrowed and put again comes where it was. */
+static void lifo_to_get_and_put(void)
+{
+    lifo_to_get();
+    loose_is_put = true;
+}
+
+static void of_slips(void (*prepare)(void))
+{
+    want_slips = true;
+    prepare();
+}
+
+static void slips_to_put(void) { of_slips(fifo_to_put); }
+static void chain_of_slips_to_put(void) { of_slips(chain_to_put); }
+static void lifo_of_slips_to_put(void) { of_slips(lifo_to_put); }
+static void heap_of_slips_to_put(void) { of_slips(heap_to_put); }
+static void slips_to_get(void) { of_slips(fifo_to_get); }
+static void chain_of_slips_to_get(void) { of_slips(chain_to_get); }
+static void lifo_of_slips_to_get(void) { of_slips(lifo_to_get); }
+static void heap_of_slips_to_get(void) { of_slips(heap_to_get); }
+static void deque_of_slips_to_borrow(void) { of_slips(deque_to_borrow); }
+static void lifo_of_slips_to_get_and_put(void) { of_slips(lifo_to_get_and_put); }
+static void full_of_slips(void) { of_slips(full_fifo); }
+static void lifo_full_of_slips(void) { of_slips(full_lifo); }
+
+/* The child's is the first that has bytes in an annex. */
+static void far_slip_to_put(size_t maxsize)
+{
+    want_slips = true;
+    make(PLAIT_FIFO, maxsize, 0);
+    put_more(2);
+    child_will_put();
+}
+
+static void first_far_slip(void) { far_slip_to_put(ROOM); }
+static void first_far_slip_of_chain(void) { far_slip_to_put(0); }
+
+/* A segment has been filled, and emptied, and had an annex. */
+static void chain_after_a_segment(void)
+{
+    static const unsigned char bytes[PLAIT__SLIP_MAX];
+    unsigned char got[PLAIT__SLIP_MAX];
+    size_t size;
+
+    want_slips = true;
+    make(PLAIT_FIFO, 0, 0);
+    for (uint64_t i = 0; i < queue->cells; i++)
+        if (plait_queue_put_bytes(queue, bytes, sizeof bytes, PLAIT_NOW) ||
+            plait_queue_get_bytes(queue, got, sizeof got, &size, PLAIT_NOW))
+            abort();
+    count = 3; /* the next has a size that needs one again */
+}
+
+static void slip_to_next_segment(void) { chain_after_a_segment(); child_will_put(); }
+static void slip_from_next_segment(void) { chain_after_a_segment(); put_more(3); child_will_get(); }
+
 /* ---- What the child does ---- */
 
 static unsigned char child_bytes[SIZE_MIN + 24 * MESSAGES_MAX];
@@ -192,7 +253,7 @@ static void get_too_much(void)
 {
     size_t size;
 
-    step_page->out = plait_queue_get_bytes(queue, child_bytes, 10, &size, PLAIT_FOREVER);
+    step_page->out = plait_queue_get_bytes(queue, child_bytes, are_slips ? 4 : 10, &size, PLAIT_FOREVER);
 }
 
 static void reserve(void)
@@ -272,16 +333,18 @@ static int die_in_put(void *happened)
 static int die_in_get(void *happened)
 {
     struct plait__queue_side *side = plait__side(queue, PLAIT__GETS);
+    struct plait__mail *mail;
     struct plait__hand hand;
 
-    if (plait__hand_open(queue, &hand) || plait__side_lock(queue, side, PLAIT_FOREVER) ||
-        plait__peek_step(queue, &hand.hold->other))
+    if (plait__hand_open(queue, &hand) || plait__side_lock(queue, side, PLAIT_FOREVER))
         return 1;
+    mail = plait__look(queue, PLAIT__NEXT);
+    hand.hold->other = mail->label;
     hand.hold->next = side->at;
     side->hand = plait__offset_in(queue->base, hand.hold);
     hand.hold->state = PLAIT__HAND_TAKING;
     if (happened)
-        plait__get_step(queue, (uint64_t[2]){ 0 }, NULL);
+        plait__take_out(queue, mail, PLAIT__NEXT);
     raise(SIGKILL);
     return 2;
 }
@@ -362,6 +425,14 @@ static const char *take_all(bool *seen)
     return err == ETIMEDOUT ? NULL : "borrow failed";
 }
 
+/* It stays with a bounded queue. */
+static size_t bytes_of_annex(void)
+{
+    uint64_t size = opts.maxsize * PLAIT__SLIP_FAR + sizeof(struct plait__block);
+
+    return queue->body->put.annex ? plait__class_size(plait__class_for(size)) : 0;
+}
+
 static const char *all_come_out_once(bool done)
 {
     bool seen[MESSAGES_MAX] = { false };
@@ -379,7 +450,7 @@ static const char *all_come_out_once(bool done)
         }
     oldest = -1;
     plait__hands_settle(queue);
-    if (!wrong && opts.maxsize && used() != used_by_empty)
+    if (!wrong && opts.maxsize && used() != used_by_empty + bytes_of_annex())
         wrong = "a message's memory is lost, or freed twice";
     plait_queue_destroy(queue);
     if (!wrong && used() != used_before)
@@ -414,6 +485,7 @@ static const char *arena_is_sound(bool done)
 
 /* The child only makes or keeps: it takes none out and puts none in. */
 static void nothing_loose(void) { some_fifo(); }
+static void nothing_loose_of_slips(void) { of_slips(some_fifo); }
 
 /* The child has it in hand before it is stepped, and whatever happens it is gone. */
 static void fifo_to_give_back(void)
@@ -421,6 +493,17 @@ static void fifo_to_give_back(void)
     some_fifo();
     expected[first_of_all()] = false;
 }
+
+static void slip_to_give_back(void) { of_slips(fifo_to_give_back); }
+
+/* The dead have copies of two. */
+static void queue_of_slips_to_end(void)
+{
+    want_slips = true;
+    queue_to_end();
+}
+
+static void slips_of_the_dead(void) { of_slips(fifo_of_the_dead); }
 
 #define CASE(what, how_prepared, first, what_is_done, check) \
     { .name = "message " what, .prepare = how_prepared, .before = first, .operate = what_is_done, .verify = check }
@@ -459,6 +542,36 @@ static const struct step_op ops[] = {
     CASE("get after a death before a get, fifo", fifo_after_no_get, prepare_bytes, get_bytes, all_come_out_once),
     CASE("get after a death in a get, lifo", lifo_after_get, prepare_bytes, get_bytes, all_come_out_once),
     CASE("get after a death in a get, by priority", heap_after_get, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("put of a slip, fifo", slips_to_put, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of a slip, fifo, unbounded", chain_of_slips_to_put, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of a slip, lifo", lifo_of_slips_to_put, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of a slip, by priority", heap_of_slips_to_put, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of the first slip with an annex", first_far_slip, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of the first slip with an annex, unbounded", first_far_slip_of_chain, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of the first slip with an annex, queue ends", first_far_slip, prepare_bytes, put_bytes, ends_with_its_messages),
+    CASE("put of the first slip with an annex, unbounded, queue ends", first_far_slip_of_chain, prepare_bytes, put_bytes,
+         ends_with_its_messages),
+    CASE("put of a slip into the next segment", slip_to_next_segment, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("get of a slip from the next segment", slip_from_next_segment, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("get of a slip from the next segment, queue ends", slip_from_next_segment, prepare_bytes, get_bytes,
+         ends_with_its_messages),
+    CASE("put of a slip, queue ends", slips_to_put, prepare_bytes, put_bytes, ends_with_its_messages),
+    CASE("put of a slip that drops the oldest, fifo", full_of_slips, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("put of a slip that drops the oldest, lifo", lifo_full_of_slips, prepare_bytes, put_bytes, all_come_out_once),
+    CASE("get of a slip, fifo", slips_to_get, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("get of a slip, fifo, unbounded", chain_of_slips_to_get, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("get of a slip, lifo", lifo_of_slips_to_get, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("get of a slip, by priority", heap_of_slips_to_get, prepare_bytes, get_bytes, all_come_out_once),
+    CASE("get of a slip, too large", nothing_loose_of_slips, be_ready, get_too_much, all_come_out_once),
+    CASE("borrow of a slip, fifo", slips_to_get, be_ready, borrow, all_come_out_once),
+    CASE("borrow of a slip, fifo, unbounded", chain_of_slips_to_get, be_ready, borrow, all_come_out_once),
+    CASE("borrow of a slip, by priority", heap_of_slips_to_get, be_ready, borrow, all_come_out_once),
+    CASE("borrow of a slip, queue ends", heap_of_slips_to_get, be_ready, borrow, ends_with_its_messages),
+    CASE("borrow of the last slip, deque", deque_of_slips_to_borrow, be_ready, borrow_back, all_come_out_once),
+    CASE("commit of a borrowed slip", lifo_of_slips_to_get_and_put, prepare_borrowed, commit, all_come_out_once),
+    CASE("give back a slip", slip_to_give_back, prepare_borrowed, give_back, all_come_out_once),
+    CASE("settle, slips", slips_of_the_dead, be_ready, settle, all_come_out_once),
+    CASE("queue's end, slips", queue_of_slips_to_end, be_ready, destroy, arena_is_sound),
 };
 
 const struct step_table step_message = { ops, sizeof ops / sizeof ops[0] };

@@ -14,6 +14,7 @@ static plait_pipe_t *second;       /* the test's, on the left end */
 static plait_ref_t left_ref;
 static int sent;                   /* messages by the test or the child, numbered from 0 */
 static unsigned char child_bytes[SIZE]; /* what the child sends */
+static size_t size_wanted, size_of_one = SIZE; /* of the next case, 0: SIZE; of this one: a short message lies in the queue itself */
 static const char *const pipe_name = "step";
 
 static void fill(unsigned char *bytes, int number)
@@ -27,7 +28,7 @@ static int send_numbered(plait_pipe_t *pipe, int number)
     unsigned char bytes[SIZE];
 
     fill(bytes, number);
-    return plait_pipe_send(pipe, bytes, sizeof bytes, plait_after(PATIENCE));
+    return plait_pipe_send(pipe, bytes, size_of_one, plait_after(PATIENCE));
 }
 
 /* *number_out: -1 where it is not whole. */
@@ -40,7 +41,7 @@ static int recv_numbered(plait_pipe_t *pipe, int *number_out, plait_time_t deadl
     *number_out = -1;
     for (int i = 0; err == 0 && i < 20; i++) {
         fill(expected, i);
-        if (size == SIZE && memcmp(bytes, expected, SIZE) == 0)
+        if (size == size_of_one && memcmp(bytes, expected, size) == 0)
             *number_out = i;
     }
     return err;
@@ -51,6 +52,8 @@ static int recv_numbered(plait_pipe_t *pipe, int *number_out, plait_time_t deadl
 static void make(size_t maxsize)
 {
     second = NULL;
+    size_of_one = size_wanted ? size_wanted : SIZE;
+    size_wanted = 0;
     remember_use();
     if (plait_pipe_new(NULL, &right, &(struct plait_pipe_opts){ .arena = arena, .maxsize = maxsize }) ||
         plait_pipe_ref(right, PLAIT_PIPE_LEFT, &left_ref))
@@ -120,8 +123,8 @@ static void hold_left_full(void)
 }
 
 static void do_open(void) { step_page->out = plait_pipe_open(&left, left_ref); }
-static void do_send(void) { step_page->out = plait_pipe_send(left, child_bytes, SIZE, PLAIT_FOREVER); }
-static void send_in_vain(void) { step_page->out = plait_pipe_send(left, child_bytes, SIZE, plait_after(MOMENT)); }
+static void do_send(void) { step_page->out = plait_pipe_send(left, child_bytes, size_of_one, PLAIT_FOREVER); }
+static void send_in_vain(void) { step_page->out = plait_pipe_send(left, child_bytes, size_of_one, plait_after(MOMENT)); }
 static void do_free(void) { step_page->out = plait_pipe_free(left); }
 static void do_peer(void) { step_page->out = plait_pipe_peer(right); }
 static void do_destroy(void) { step_page->out = plait_pipe_destroy(left); }
@@ -153,7 +156,7 @@ static bool child_has_first(void)
     unsigned char expected[SIZE];
 
     fill(expected, 0);
-    return step_page->out == 0 && memcmp(expected, world->got.rest, SIZE) == 0;
+    return step_page->out == 0 && memcmp(expected, world->got.rest, size_of_one) == 0;
 }
 
 /* ---- What must be so in the end -------------------------------------------------------------------------------- */
@@ -503,6 +506,17 @@ static const char *second_got_it(bool done)
 
 /* ---- All of them ----------------------------------------------------------------------------------------------- */
 
+static void of_slips(void (*prepare)(void))
+{
+    size_wanted = 64;
+    prepare();
+}
+
+static void fresh_for_slips(void) { of_slips(fresh); }
+static void narrow_for_slips(void) { of_slips(narrow); }
+static void with_slips(void) { of_slips(with_messages); }
+static void with_slips_for_two(void) { of_slips(with_messages_for_two); }
+
 #define CASE(what, how_prepared, first, what_is_done, check) \
     { .name = "pipe " what, .prepare = how_prepared, .before = first, .operate = what_is_done, .verify = check }
 #define BESIDE(what, how_prepared, first, what_is_done, other, check) \
@@ -515,6 +529,10 @@ static const struct step_op ops[] = {
     CASE("send, full, in vain", narrow, hold_left_full, send_in_vain, not_sent),
     CASE("recv", with_messages, hold_left, do_recv, receiver_is_gone),
     CASE("recv, one of two holders", with_messages_for_two, hold_left, do_recv, received_or_not),
+    CASE("send of a slip", fresh_for_slips, hold_left_and_send, do_send, sent_or_not),
+    CASE("send of a slip, full, in vain", narrow_for_slips, hold_left_full, send_in_vain, not_sent),
+    CASE("recv of a slip", with_slips, hold_left, do_recv, receiver_is_gone),
+    CASE("recv of a slip, one of two holders", with_slips_for_two, hold_left, do_recv, received_or_not),
     CASE("recv, in vain", fresh, hold_left, recv_in_vain, opened_or_not),
     CASE("poll, one of two holders", with_messages_for_two, hold_left, do_poll, polled_or_not),
     CASE("poll with the copy of a handle", to_be_adopted, be_ready, do_poll, polled_or_not),

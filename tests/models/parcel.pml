@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Models lib/queue/parcel.c: whose a message in shared memory is, while processes die. Three processes: one makes a parcel and puts it,
- * one gets one and frees it, and either may die at any step, also as the repairer of what another left; then another process takes its
- * place in the arena, and does the same, but does not die. The third puts one as well, and when all are done gets what is left, and settles.
+ * Models lib/queue/parcel.c and mail.c: whose a message in shared memory is, while processes die. Three processes: one puts a
+ * parcel that it makes, or a slip; one gets either, of a slip a parcel with a copy, and frees it; and each of the two may die at
+ * any step, also as the repairer of what another left; then another process takes its place in the arena, and does the same, but
+ * does not die. The third puts one as well, and when all are done gets what is left, and settles.
  * The step of a side itself (a put, a get) is one step here: fifo.c and pile.c tell how it is repaired, and `at` with it. So is
  * what the allocator does with a block and the one word that names it (arena/stock.c). Blocks of the dead are looked for at the
  * end, here, and while both locks are held, there.
@@ -10,7 +11,9 @@
  * Claims: nothing is freed twice, nor while it is in the queue or in living hands; a get gives what is nobody else's; and in the
  * end everything has been freed.
  */
-#define PARCELS 4
+#define LIVES 5
+#define PARCELS (2 * LIVES) /* each life's own, and its copy of a slip */
+#define SLIP 100
 #define HOLDS 6 /* two of each process's place */
 #define NOBODY 255
 
@@ -115,16 +118,37 @@ inline put()
     put_lock = NOBODY
 }
 
+inline put_slip()
+{
+    lock_side(put_lock, put_died, put_hand, put_at);
+    may_die();
+    atomic { queue[put_at] = SLIP; put_at++ };
+    may_die();
+    put_lock = NOBODY
+}
+
 inline get()
 {
-    take_hold(EMPTY);
-    may_die();
     lock_side(get_lock, get_died, get_hand, get_at);
+    holds = false;
     if
     :: get_at == put_at -> get_lock = NOBODY; got = false
-    :: get_at != put_at ->
+    :: get_at != put_at && queue[get_at] == SLIP ->
+        take_hold(OWNED);
+        holds = true;
+        may_die();
+        atomic { mine = LIVES + me; assert(!made[mine] || freed[mine]); made[mine] = true; freed[mine] = false; other[h] = mine + 1 };
+        may_die();
+        get_at++;
+        may_die();
+        get_lock = NOBODY;
+        got = true
+    :: get_at != put_at && queue[get_at] != SLIP ->
         mine = queue[get_at];
         assert(made[mine] && !freed[mine]);
+        take_hold(EMPTY);
+        holds = true;
+        may_die();
         other[h] = mine + 1;
         may_die();
         next[h] = get_at;
@@ -144,19 +168,19 @@ inline get()
     fi;
     may_die();
     if
-    :: state[h] == OWNED -> free_other(h); may_die()
+    :: holds -> free_other(h); may_die(); drop_hold(h)
     :: else
-    fi;
-    drop_hold(h)
+    fi
 }
 
 proctype life(byte me, place; bool puts, mortal)
 {
     byte h, mine, p;
-    bool mend, got;
+    bool mend, got, holds;
 
     if
     :: puts -> put()
+    :: puts -> put_slip()
     :: else -> get()
     fi;
     goto end;
@@ -182,7 +206,7 @@ end:
 proctype third()
 {
     byte me = 2, place = 2, h, mine, p, i;
-    bool mend, got, mortal;
+    bool mend, got, holds, mortal;
 
     put();
     running == 0;
