@@ -38,6 +38,7 @@
 #include <plait/process.h>
 #include <plait/future.h>
 #include <plait/pool.h>
+#include <plait/crew.h>
 #include <plait/watch.h>
 #include <plait/timer.h>
 
