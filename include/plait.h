@@ -37,9 +37,15 @@
 #include <plait/signal.h>
 #include <plait/process.h>
 #include <plait/future.h>
+#include <plait/promise.h>
+#include <plait/as_completed.h>
+#include <plait/group.h>
 #include <plait/pool.h>
+#include <plait/imap.h>
+#include <plait/map.h>
 #include <plait/crew.h>
 #include <plait/watch.h>
 #include <plait/timer.h>
+#include <plait/progress.h>
 
 #endif

@@ -68,6 +68,31 @@ done
 sha256sum -c --quiet first
 ok $? "sha256sum -c does not accept the output"
 
+# ---- On a terminal -----------------------------------------------------------------------------------
+
+# Ten trees, on a terminal of its own, whose output goes to `screen`; a fifo keeps its input open.
+if command -v script >/dev/null 2>&1; then
+    mkfifo input
+    many="tree tree tree tree tree tree tree tree tree tree"
+    for how in "--threads 1" "--processes 1"; do
+        TERM=xterm timeout 120 script -qec "$psum $how $many >out" /dev/null <>input >screen
+        ok $? "psum $how on a terminal: exit code"
+        for tree in $many; do cat expected; done | sort >expected10
+        sort out | cmp -s - expected10
+        ok $? "psum $how on a terminal: other sums than sha256sum"
+        grep -q 'psum: *[0-9]*% \[.*files, .*MB.* left' screen
+        ok $? "psum $how on a terminal: no bar: $(tail -c 300 screen)"
+        [ "$(tail -c 4 screen | od -An -tx1 | tr -d ' ')" = 0d1b5b4b ]
+        ok $? "psum $how on a terminal: the last line is not clean: $(tail -c 100 screen)"
+    done
+    TERM=dumb timeout 120 script -qec "$psum --threads 1 $many >out" /dev/null <>input >screen
+    [ ! -s screen ]
+    ok $? "psum draws on a dumb terminal: $(tail -c 300 screen)"
+    TERM=xterm timeout 120 script -qec "$psum --threads 2 tree" /dev/null <>input >screen
+    sed 's/.*\x1b\[K//; s/\r$//' screen | sort | cmp -s - expected
+    ok $? "psum's sums on the terminal of its bar are not whole"
+fi
+
 # ---- What cannot be read ---------------------------------------------------------------------------
 
 for how in "--threads 2" "--processes 2"; do

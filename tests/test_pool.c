@@ -18,6 +18,7 @@
 #include <plait/wait.h>
 
 #include "support/cmocka.h"
+#include "support/pools.h"
 
 /* Seen by workers of both kinds: mapped before the nursery was made. */
 static struct shared {
@@ -118,28 +119,12 @@ static int leave(plait_task_t *task, const void *arg, size_t size)
 
 /* ---- Helpers ---- */
 
-static enum plait_backend backend; /* of the group that runs */
-
 static plait_pool_t *make(unsigned workers)
 {
     plait_pool_t *pool = NULL;
     shared->gate = shared->inside = shared->ran = 0;
     assert_int_equal(plait_pool_new(&pool, &(struct plait_pool_opts){ .backend = backend, .workers = workers }), 0);
     return pool;
-}
-
-static void unmake(plait_pool_t *pool)
-{
-    plait_pool_close(pool);
-    assert_int_equal(plait_pool_join(pool, plait_after(60)), 0);
-    assert_int_equal(plait_pool_free(pool), 0);
-}
-
-static plait_future_t *submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t size)
-{
-    plait_future_t *future = NULL;
-    assert_int_equal(plait_pool_apply_async(pool, fn, arg, size, &future), 0);
-    return future;
 }
 
 static void open_gate(void)
@@ -168,7 +153,7 @@ static void apply_gives_the_result(void **state)
         assert_int_equal(size, sizeof result);
     }
     assert_int_equal(plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, PLAIT_FOREVER), 0);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void apply_cuts_what_does_not_fit_and_tells_the_length(void **state)
@@ -180,7 +165,7 @@ static void apply_cuts_what_does_not_fit_and_tells_the_length(void **state)
     assert_int_equal(size, 1000);
     assert_int_equal(bytes[9], (unsigned char)(9 * 31));
     assert_int_equal(bytes[10], 0);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void futures_give_results_of_any_length(void **state)
@@ -191,7 +176,7 @@ static void futures_give_results_of_any_length(void **state)
         const unsigned char *bytes;
         const void *lent;
         size_t size = 1;
-        plait_future_t *future = submit(pool, repeat, &lengths[i], sizeof lengths[i]);
+        plait_future_t *future = pool_submit(pool, repeat, &lengths[i], sizeof lengths[i]);
         assert_int_equal(plait_future_get(future, &lent, &size, plait_after(60)), 0);
         bytes = lent;
         assert_int_equal(size, lengths[i]);
@@ -202,7 +187,7 @@ static void futures_give_results_of_any_length(void **state)
         assert_true(plait_future_is_successful(future));
         plait_future_free(future);
     }
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void arguments_of_any_length_arrive(void **state)
@@ -218,7 +203,7 @@ static void arguments_of_any_length_arrive(void **state)
         assert_int_equal(got, lengths[i]);
     }
     free(bytes);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void last_return_of_a_task_counts(void **state)
@@ -229,7 +214,7 @@ static void last_return_of_a_task_counts(void **state)
     assert_int_equal(plait_pool_apply(pool, return_twice, NULL, 0, bytes, &size, PLAIT_FOREVER), 0);
     assert_int_equal(size, 6);
     assert_string_equal(bytes, "small");
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void failures_come_with_code_and_text(void **state)
@@ -238,7 +223,7 @@ static void failures_come_with_code_and_text(void **state)
     int code = 42;
     const void *bytes = &code;
     size_t size = 9;
-    plait_future_t *future = submit(pool, fail_with, &code, sizeof code);
+    plait_future_t *future = pool_submit(pool, fail_with, &code, sizeof code);
     assert_int_equal(plait_future_get(future, &bytes, &size, PLAIT_FOREVER), 42);
     assert_int_equal(size, 0);
     assert_int_equal(plait_future_error(future), 42);
@@ -248,17 +233,17 @@ static void failures_come_with_code_and_text(void **state)
     plait_future_free(future);
     code = 0;
     assert_int_equal(plait_pool_apply(pool, fail_with, &code, sizeof code, NULL, NULL, PLAIT_FOREVER), EINVAL);
-    future = submit(pool, fail_without_text, NULL, 0);
+    future = pool_submit(pool, fail_without_text, NULL, 0);
     assert_int_equal(plait_future_get(future, NULL, NULL, PLAIT_FOREVER), 1234);
     assert_string_equal(plait_future_error_text(future), "");
     plait_future_free(future);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void future_of_a_running_task_is_not_ready(void **state)
 {
     plait_pool_t *pool = make(1);
-    plait_future_t *future = submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *future = pool_submit(pool, stay_at_gate, NULL, 0);
     assert_int_equal(plait_future_wait(future, PLAIT_NOW), ETIMEDOUT);
     assert_int_equal(plait_future_get(future, NULL, NULL, plait_after(0.02)), ETIMEDOUT);
     assert_false(plait_future_is_ready(future));
@@ -273,15 +258,15 @@ static void future_of_a_running_task_is_not_ready(void **state)
     assert_int_equal(plait_future_wait(future, PLAIT_FOREVER), 0);
     assert_int_equal(plait_future_cancel(future), EINVAL);
     plait_future_free(future);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void tasks_cancelled_before_they_start_never_run(void **state)
 {
     plait_pool_t *pool = make(1);
-    plait_future_t *first = submit(pool, stay_at_gate, NULL, 0);
-    plait_future_t *second = submit(pool, count_run, NULL, 0);
-    plait_future_t *third = submit(pool, count_run, NULL, 0);
+    plait_future_t *first = pool_submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *second = pool_submit(pool, count_run, NULL, 0);
+    plait_future_t *third = pool_submit(pool, count_run, NULL, 0);
     await(&shared->inside, 1, PLAIT_SHARED);
     assert_int_equal(plait_future_cancel(second), 0);
     assert_int_equal(plait_future_get(second, NULL, NULL, PLAIT_NOW), ECANCELED);
@@ -293,7 +278,7 @@ static void tasks_cancelled_before_they_start_never_run(void **state)
     plait_future_free(first);
     plait_future_free(second);
     plait_future_free(third);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void map_keeps_the_order(void **state)
@@ -312,7 +297,7 @@ static void map_keeps_the_order(void **state)
             assert_int_equal(squares[i], numbers[i] * numbers[i]);
     }
     assert_int_equal(plait_pool_map(pool, square, NULL, 8, 0, NULL, 0, PLAIT_FOREVER), 0);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void map_fills_cuts_and_pads_places(void **state)
@@ -333,7 +318,7 @@ static void map_fills_cuts_and_pads_places(void **state)
         assert_int_equal(wide[i][8], 0);
         assert_int_equal(narrow[i], i * i);
     }
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void map_tells_the_first_failure_and_does_the_rest(void **state)
@@ -346,7 +331,7 @@ static void map_tells_the_first_failure_and_does_the_rest(void **state)
                                     PLAIT_FOREVER), 7);
     for (long i = 0; i < 100; i++)
         assert_int_equal(squares[i], i % 10 == 7 ? 0 : i * i);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void pool_closed_does_what_is_queued_and_takes_no_more(void **state)
@@ -372,9 +357,9 @@ static void pool_terminated_cancels_and_stops(void **state)
     plait_pool_t *pool = make(2);
     plait_future_t *running[2], *queued[20];
     for (int i = 0; i < 2; i++)
-        running[i] = submit(pool, stay_at_gate, NULL, 0);
+        running[i] = pool_submit(pool, stay_at_gate, NULL, 0);
     for (int i = 0; i < 20; i++)
-        queued[i] = submit(pool, count_run, NULL, 0);
+        queued[i] = pool_submit(pool, count_run, NULL, 0);
     await(&shared->inside, 2, PLAIT_SHARED);
     plait_pool_close(pool);
     assert_int_equal(plait_pool_join(pool, plait_after(0.02)), ETIMEDOUT);
@@ -397,9 +382,9 @@ static void pool_terminated_cancels_and_stops(void **state)
 static void pool_freed_unjoined_ends(void **state)
 {
     plait_pool_t *pool = make(2);
-    plait_future_t *running = submit(pool, stay_at_gate, NULL, 0);
-    plait_future_t *queued = submit(pool, stay_at_gate, NULL, 0);
-    plait_future_t *third = submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *running = pool_submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *queued = pool_submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *third = pool_submit(pool, stay_at_gate, NULL, 0);
     await(&shared->inside, 2, PLAIT_SHARED);
     plait_pool_free(pool);
     assert_true(plait_future_is_ready(running));
@@ -415,8 +400,8 @@ static void future_outlives_its_pool(void **state)
     plait_pool_t *pool = make(1);
     size_t count = 100000, size;
     const void *bytes;
-    plait_future_t *future = submit(pool, repeat, &count, sizeof count);
-    unmake(pool);
+    plait_future_t *future = pool_submit(pool, repeat, &count, sizeof count);
+    pool_unmake(pool);
     assert_int_equal(plait_future_get(future, &bytes, &size, PLAIT_NOW), 0);
     assert_int_equal(size, count);
     assert_int_equal(((const unsigned char *)bytes)[99999], (unsigned char)(99999 * 31));
@@ -450,7 +435,7 @@ static void callbacks_are_called_in_order_and_may_free(void **state)
 {
     plait_pool_t *pool = make(1);
     memset(&heard, 0, sizeof heard);
-    plait_future_t *future = submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *future = pool_submit(pool, stay_at_gate, NULL, 0);
     assert_int_equal(plait_future_on_done(future, hear, (void *)1), 0);
     assert_int_equal(plait_future_on_done(future, hear, (void *)2), 0);
     assert_int_equal(__atomic_load_n(&heard.count, __ATOMIC_ACQUIRE), 0);
@@ -460,15 +445,15 @@ static void callbacks_are_called_in_order_and_may_free(void **state)
     await(&heard.count, 3, 0);
     for (int i = 0; i < 3; i++)
         assert_int_equal(heard.order[i], i + 1);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void callback_of_a_cancelled_task_is_called(void **state)
 {
     plait_pool_t *pool = make(1);
     memset(&heard, 0, sizeof heard);
-    plait_future_t *first = submit(pool, stay_at_gate, NULL, 0);
-    plait_future_t *second = submit(pool, count_run, NULL, 0);
+    plait_future_t *first = pool_submit(pool, stay_at_gate, NULL, 0);
+    plait_future_t *second = pool_submit(pool, count_run, NULL, 0);
     await(&shared->inside, 1, PLAIT_SHARED);
     plait_future_on_done(second, hear, NULL);
     assert_int_equal(plait_future_cancel(second), 0);
@@ -477,7 +462,7 @@ static void callback_of_a_cancelled_task_is_called(void **state)
     open_gate();
     plait_future_free(first);
     plait_future_free(second);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void stats_add_up(void **state)
@@ -488,11 +473,11 @@ static void stats_add_up(void **state)
     int code = 5;
     plait_future_t *futures[6];
     for (int i = 0; i < 2; i++)
-        futures[i] = submit(pool, stay_at_gate, NULL, 0);
+        futures[i] = pool_submit(pool, stay_at_gate, NULL, 0);
     await(&shared->inside, 2, PLAIT_SHARED);
     for (int i = 2; i < 5; i++)
-        futures[i] = submit(pool, count_run, NULL, 0);
-    futures[5] = submit(pool, fail_with, &code, sizeof code);
+        futures[i] = pool_submit(pool, count_run, NULL, 0);
+    futures[5] = pool_submit(pool, fail_with, &code, sizeof code);
     plait_future_cancel(futures[4]);
     plait_pool_stats(pool, &stats);
     assert_int_equal(stats.workers, 2);
@@ -500,7 +485,7 @@ static void stats_add_up(void **state)
     assert_int_equal(stats.pending, 3);
     assert_int_equal(stats.done, 1);
     assert_int_equal(plait_pool_worker(pool, 0, &worker), 0);
-    assert_true(worker.busy);
+    assert_int_equal(worker.state, PLAIT_WORKER_BUSY);
     assert_true(backend == PLAIT_THREADS ? worker.pid == getpid() : worker.pid != getpid());
     assert_int_equal(plait_pool_worker(pool, 2, &worker), EINVAL);
     open_gate();
@@ -528,7 +513,7 @@ static void many_tasks_from_many_threads_all_run_once(void **state)
             futures[i] = NULL;
             assert_int_equal(plait_pool_apply_async(pool, count_run, NULL, 0, NULL), 0);
         } else {
-            futures[i] = submit(pool, count_run, NULL, 0);
+            futures[i] = pool_submit(pool, count_run, NULL, 0);
         }
         if (i % 7 == 1) {
             plait_future_free(futures[i]);
@@ -541,7 +526,7 @@ static void many_tasks_from_many_threads_all_run_once(void **state)
         plait_future_free(futures[i]);
     }
     free(futures);
-    unmake(pool);
+    pool_unmake(pool);
     assert_int_equal(shared->ran, COUNT);
 }
 
@@ -558,13 +543,13 @@ static int descriptors(void)
 static void pools_made_and_freed_leak_no_descriptors(void **state)
 {
     plait_pool_t *pool = make(2);
-    unmake(pool);
+    pool_unmake(pool);
     int before = descriptors();
     for (int i = 0; i < 10; i++) {
         pool = make(2);
         plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, PLAIT_FOREVER);
         if (i % 2)
-            unmake(pool);
+            pool_unmake(pool);
         else
             plait_pool_free(pool);
     }
@@ -586,7 +571,7 @@ static void options_and_arguments_that_are_absurd_are_refused(void **state)
     assert_int_equal(plait_pool_apply_async(pool, square, NULL, 8, &future), EINVAL);
     assert_int_equal(plait_pool_apply(pool, square, NULL, 0, &size, NULL, PLAIT_FOREVER), EINVAL);
     assert_int_equal(plait_pool_map(pool, square, &size, SIZE_MAX / 2, 4, NULL, 0, PLAIT_FOREVER), EINVAL);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 /* ---- Threads only ---- */
@@ -627,7 +612,7 @@ static void tasks_that_wait_for_tasks_do_not_deadlock(void **state)
     assert_int_equal(plait_pool_apply(of_tasks, fibonacci, &n, sizeof n, &result, &size, PLAIT_FOREVER), 0);
     assert_int_equal(result, 610);
     assert_int_equal(plait_pool_apply(of_tasks, join_own_pool, NULL, 0, NULL, NULL, PLAIT_FOREVER), EDEADLK);
-    unmake(of_tasks);
+    pool_unmake(of_tasks);
 }
 
 /* ---- Processes only ---- */
@@ -641,9 +626,9 @@ static void worker_killed_fails_only_its_task(void **state)
     plait_pool_t *pool = make(2);
     plait_future_t *futures[60];
     for (int i = 0; i < 60; i++)
-        futures[i] = i % 20 == 7 ? submit(pool, die, &signal, sizeof signal)
-                     : i == 33   ? submit(pool, leave, NULL, 0)
-                                 : submit(pool, square, &(long){ i }, sizeof(long));
+        futures[i] = i % 20 == 7 ? pool_submit(pool, die, &signal, sizeof signal)
+                     : i == 33   ? pool_submit(pool, leave, NULL, 0)
+                                 : pool_submit(pool, square, &(long){ i }, sizeof(long));
     for (int i = 0; i < 60; i++) {
         const void *bytes;
         int err = plait_future_get(futures[i], &bytes, NULL, plait_after(60));
@@ -659,7 +644,7 @@ static void worker_killed_fails_only_its_task(void **state)
         }
         plait_future_free(futures[i]);
     }
-    unmake(pool);
+    pool_unmake(pool);
     pool = make(1);
     for (int i = 0; i < 3; i++)
         assert_int_equal(plait_pool_apply(pool, die, &signal, sizeof signal, NULL, NULL, PLAIT_FOREVER), EOWNERDEAD);
@@ -681,7 +666,7 @@ static void workers_killed_at_random_lose_no_task(void **state)
     plait_pool_t *pool = make(3);
     plait_future_t **futures = malloc(COUNT * sizeof *futures);
     for (long i = 0; i < COUNT; i++) {
-        futures[i] = submit(pool, square, &i, sizeof i);
+        futures[i] = pool_submit(pool, square, &i, sizeof i);
         struct plait_pool_worker worker;
         if (i % 400 == 399 && plait_pool_worker(pool, (unsigned)(i / 400) % 3, &worker) == 0 && worker.pid > 0)
             kill(worker.pid, SIGKILL);
@@ -711,7 +696,7 @@ static void function_in_no_module_is_refused(void **state)
     void *code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_int_equal(plait_pool_apply_async(pool, (plait_task_fn *)(uintptr_t)code, NULL, 0, &future), EINVAL);
     munmap(code, 4096);
-    unmake(pool);
+    pool_unmake(pool);
 }
 
 static void argument_without_room_is_refused(void **state)
@@ -725,7 +710,7 @@ static void argument_without_room_is_refused(void **state)
     size_t count = (size_t)64 << 20;
     assert_int_equal(plait_pool_apply(pool, repeat, &count, sizeof count, NULL, NULL, PLAIT_FOREVER), ENOSPC);
     assert_int_equal(plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, PLAIT_FOREVER), 0);
-    unmake(pool);
+    pool_unmake(pool);
     free(large);
 }
 
@@ -747,23 +732,9 @@ static void pool_in_a_child_after_fork_takes_no_tasks(void **state)
         waitpid(pid, &status, 0);
         assert_int_equal(status, 0);
         assert_int_equal(plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, PLAIT_FOREVER), 0);
-        unmake(pool);
+        pool_unmake(pool);
     }
 }
-
-static int on_threads(void **state)
-{
-    backend = PLAIT_THREADS;
-    return 0;
-}
-
-static int on_processes(void **state)
-{
-    backend = PLAIT_PROCESSES;
-    return 0;
-}
-
-#define CONTRACT(name) { #name "/threads", name, on_threads, NULL, NULL }, { #name "/processes", name, on_processes, NULL, NULL }
 
 int main(int argc, char **argv)
 {

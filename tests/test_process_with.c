@@ -2,6 +2,7 @@
 /* Tests of lib/exec/process.c: what a process is started with, and which there are. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,6 +288,184 @@ static void stream_that_is_not_open_is_refused(void **state)
     assert_int_equal(refusal(&(struct plait_process_opts){ .target = do_nothing, .stderr_fd = closed }), EBADF);
 }
 
+/* ---- Descriptors ---- */
+
+enum { MANY = 8 };
+
+/* Each of those open says, through itself, which number it has; the argument is the number of those expected. */
+static int tell_numbers(const void *arg, size_t size)
+{
+    int expected = *(const int *)arg, open_count = 0;
+
+    for (int fd = 3; fd < 1000; fd++) {
+        int flags = fcntl(fd, F_GETFD);
+
+        if (flags < 0)
+            continue;
+        open_count++;
+        if (flags & FD_CLOEXEC)
+            return 200;
+        if (dprintf(fd, "%d", fd) < 1)
+            return 201;
+    }
+    return open_count == expected ? 0 : 100 + open_count;
+}
+
+struct pipes {
+    int from[MANY], to[MANY];
+};
+
+static void open_pipes(struct pipes *pipes)
+{
+    for (int i = 0; i < MANY; i++) {
+        int ends[2];
+
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        pipes->from[i] = ends[0];
+        pipes->to[i] = ends[1];
+    }
+}
+
+static void close_writers(struct pipes *pipes)
+{
+    for (int i = 0; i < MANY; i++)
+        close(pipes->to[i]);
+}
+
+static void assert_said(int fd, int number)
+{
+    char text[32], expected[32];
+
+    read_all(fd, text, sizeof text);
+    snprintf(expected, sizeof expected, "%d", number);
+    assert_string_equal(text, expected);
+}
+
+static void descriptors_listed_are_passed_on_and_no_others(void **state)
+{
+    const int count = 2;
+    struct pipes pipes;
+
+    open_pipes(&pipes);
+    struct plait_process_fd fds[] = { { .fd = pipes.to[0] }, { .fd = pipes.to[1], .as = 77 } };
+    plait_process_t *process = start(&(struct plait_process_opts){ .target = tell_numbers, .arg = &count, .arg_size = sizeof count,
+                                                                   .fds = fds, .fd_count = 2 });
+    memset(fds, 0, sizeof fds); /* it has a copy */
+    assert_int_equal(end(process), 0);
+    assert_int_equal(fcntl(pipes.to[0], F_GETFD), FD_CLOEXEC); /* it stays the caller's */
+    close_writers(&pipes);
+    assert_said(pipes.from[0], pipes.to[0]);
+    assert_said(pipes.from[1], 77);
+    for (int i = 2; i < MANY; i++)
+        close(pipes.from[i]);
+}
+
+/* Each permutation that a rotation makes of the numbers 3, 4...: what comes in the way of what. */
+static void descriptors_change_places(void **state)
+{
+    const int count = MANY;
+
+    for (int turn = 0; turn < MANY; turn++) {
+        struct plait_process_fd fds[MANY];
+        struct pipes pipes;
+
+        open_pipes(&pipes);
+        for (int i = 0; i < MANY; i++)
+            fds[i] = (struct plait_process_fd){ pipes.to[i], 3 + (turn % 2 ? MANY - 1 - i : i + turn) % MANY };
+        assert_int_equal(end(start(&(struct plait_process_opts){ .target = tell_numbers, .arg = &count, .arg_size = sizeof count,
+                                                                 .fds = fds, .fd_count = MANY })), 0);
+        close_writers(&pipes);
+        for (int i = 0; i < MANY; i++)
+            assert_said(pipes.from[i], fds[i].as);
+    }
+}
+
+static void program_receives_descriptors(void **state)
+{
+    char *const argv[] = { (char *)"sh", (char *)"-c", (char *)"echo from nine >&9; echo from eight >&8", NULL };
+    char nine[32], eight[32];
+    struct pipes pipes;
+
+    open_pipes(&pipes);
+    struct plait_process_fd fds[] = { { pipes.to[0], 9 }, { pipes.to[1], 8 } };
+    assert_int_equal(end(start(&(struct plait_process_opts){ .program = "sh", .argv = argv, .fds = fds, .fd_count = 2 })), 0);
+    close_writers(&pipes);
+    read_all(pipes.from[0], nine, sizeof nine);
+    read_all(pipes.from[1], eight, sizeof eight);
+    assert_string_equal(nine, "from nine\n");
+    assert_string_equal(eight, "from eight\n");
+    for (int i = 2; i < MANY; i++)
+        close(pipes.from[i]);
+}
+
+static void descriptors_of_any_number_up_to_the_most_are_passed_on(void **state)
+{
+    static struct plait_process_fd fds[PLAIT_PROCESS_FDS_MAX + 1];
+    const int count = PLAIT_PROCESS_FDS_MAX;
+    plait_process_t *process;
+    char text[4 * PLAIT_PROCESS_FDS_MAX];
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    for (int i = 0; i <= PLAIT_PROCESS_FDS_MAX; i++)
+        fds[i] = (struct plait_process_fd){ ends[1], 3 + i };
+    struct plait_process_opts opts = { .target = tell_numbers, .arg = &count, .arg_size = sizeof count, .fds = fds };
+    opts.fd_count = PLAIT_PROCESS_FDS_MAX + 1;
+    assert_int_equal(plait_process_new(&process, &opts), EINVAL);
+    opts.fd_count = PLAIT_PROCESS_FDS_MAX;
+    assert_int_equal(end(start(&opts)), 0);
+    close(ends[1]);
+    read_all(ends[0], text, sizeof text);
+    assert_int_equal(strlen(text), 7 + 2 * 90 + 3 * (PLAIT_PROCESS_FDS_MAX - 97)); /* 3 to 9, 10 to 99, and so on */
+}
+
+static void descriptors_that_are_absurd_are_refused(void **state)
+{
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct plait_process_fd fds[2];
+    struct plait_process_opts opts = { .target = do_nothing, .fds = fds, .fd_count = 2 };
+    plait_process_t *process;
+
+    for (int method = PLAIT_NURSERY; method <= PLAIT_FORK; method++) {
+        opts.method = (enum plait_process_method)method;
+        opts.fd_count = 2;
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { 0, 50 } }, sizeof fds);
+        assert_int_equal(plait_process_new(&process, &opts), EINVAL); /* one number twice */
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { 1, 0 } }, sizeof fds);
+        assert_int_equal(plait_process_new(&process, &opts), EINVAL); /* a standard stream's */
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { null, 2 } }, sizeof fds);
+        assert_int_equal(plait_process_new(&process, &opts), EINVAL);
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { null, -4 } }, sizeof fds);
+        assert_int_equal(plait_process_new(&process, &opts), EINVAL);
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { 987, 0 } }, sizeof fds);
+        assert_int_equal(refusal(&opts), EBADF); /* not open */
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { -1, 51 } }, sizeof fds);
+        assert_int_equal(refusal(&opts), EBADF);
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { null, INT_MAX } }, sizeof fds);
+        assert_int_equal(refusal(&opts), EBADF); /* beyond the limit */
+        memcpy(fds, (struct plait_process_fd[]){ { null, 50 }, { 0, 7 } }, sizeof fds); /* one of the caller's own streams may be passed on */
+        assert_int_equal(end(start(&opts)), 0);
+        opts.fd_count = 0; /* the array does not matter */
+        assert_int_equal(end(start(&opts)), 0);
+    }
+    opts = (struct plait_process_opts){ .target = do_nothing, .fd_count = 1 };
+    assert_int_equal(plait_process_new(&process, &opts), EINVAL);
+    close(null);
+}
+
+static void start_refused_for_a_descriptor_may_be_tried_again(void **state)
+{
+    struct plait_process_fd fd = { .fd = 900 };
+    plait_process_t *process;
+
+    assert_int_equal(plait_process_new(&process, &(struct plait_process_opts){ .target = do_nothing, .fds = &fd, .fd_count = 1 }), 0);
+    assert_int_equal(plait_process_start(process), EBADF);
+    assert_int_equal(dup2(0, 900), 900);
+    assert_int_equal(plait_process_start(process), 0);
+    close(900);
+    assert_int_equal(end(process), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +479,12 @@ int main(void)
         cmocka_unit_test(one_descriptor_may_be_two_streams_and_stays_the_callers),
         cmocka_unit_test(stream_may_be_none),
         cmocka_unit_test(stream_that_is_not_open_is_refused),
+        cmocka_unit_test(descriptors_listed_are_passed_on_and_no_others),
+        cmocka_unit_test(descriptors_change_places),
+        cmocka_unit_test(program_receives_descriptors),
+        cmocka_unit_test(descriptors_of_any_number_up_to_the_most_are_passed_on),
+        cmocka_unit_test(descriptors_that_are_absurd_are_refused),
+        cmocka_unit_test(start_refused_for_a_descriptor_may_be_tried_again),
     };
 
     plait_init(NULL, NULL);

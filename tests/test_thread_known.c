@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of lib/exec/thread.c: which threads there are, whoever made them; where and how they run; and how they fail. */
+/* Tests of lib/exec/thread.c, thread_list.c and thread_failure.c: which threads there are, whoever made them; where and how they run; and how they fail. */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>

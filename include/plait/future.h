@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Task and future: the two ends of one piece of work in a pool. */
+/* Task and future: the two ends of one piece of work. */
 #ifndef PLAIT_FUTURE_H
 #define PLAIT_FUTURE_H
 
@@ -42,12 +42,15 @@ PLAIT_API int plait_task_fail(plait_task_t *task, int code, const char *format, 
 /* Has somebody asked for this task to stop (plait_future_cancel, plait_pool_terminate)? */
 PLAIT_API bool plait_task_is_cancelled(const plait_task_t *task);
 
-/* The worker's number in its pool, from 0; a replaced worker's successor has its number. */
+/* How often this task has been run before and has failed (plait_task_opts.retries): 0 the first time. */
+PLAIT_API unsigned plait_task_attempt(const plait_task_t *task);
+
+/* The worker's number in its pool, from 0; a replaced worker's successor has its number. Outside pools 0. */
 PLAIT_API unsigned plait_task_worker(const plait_task_t *task);
 
 /*
  * plait_future_t - the caller's handle on a task: pending, running, then done for good: succeeded, failed or
- * cancelled.
+ * cancelled. Pools make them, and a program makes its own with a plait_promise_t.
  *
  *     plait_future_t *f;
  *     const void *bytes;
@@ -61,6 +64,8 @@ PLAIT_API unsigned plait_task_worker(const plait_task_t *task);
  * Any number of threads may wait for it. It may outlive its pool.
  */
 typedef struct plait_future plait_future_t;
+
+typedef struct plait_pool plait_pool_t; /* <plait/pool.h> */
 
 /*
  * Wait until it is done and look at the result: *bytes_out and *size_out (may be NULL) are lent until the future is freed.
@@ -95,11 +100,43 @@ PLAIT_API int plait_future_cancel(plait_future_t *future);
 
 /*
  * Have callback(future, context) called when it is done, at once if it is already; in the thread that delivers completions
- * for the pool, or in the caller's. Callbacks are called in the order in which they were added, and may free the
- * future. ENOMEM.
+ * for the pool, in the one that keeps the promise or cancels the task, or in the caller's. Callbacks are called in the order in which they were
+ * added, may free the future, and must not end their thread. ENOMEM.
  */
 PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plait_future_t *future, void *context),
                                    void *context);
+
+/*
+ * Chain: once it has succeeded, `pool` runs fn with its result as the argument, and *next_out is the future of that. If
+ * it fails or is cancelled, *next_out ends in the same way, with its code and text, and fn never runs.
+ *
+ *     plait_pool_apply_async(pool, fetch, url, strlen(url) + 1, &page);
+ *     plait_future_then(page, pool, parse, &tree);
+ *     plait_future_free(page);                          // the chain goes on
+ *     err = plait_future_get(tree, &bytes, &size, PLAIT_FOREVER);
+ *
+ * With a pool of NULL fn runs where callbacks are called, which suits short functions that do not wait. Cancelling *next_out
+ * leaves the first future alone; freeing it does not keep fn from running. If the pool is closed by then, *next_out fails with
+ * EPIPE, and likewise with whatever else apply_async answers. EINVAL: no function, or nowhere to put the future. ENOMEM.
+ */
+PLAIT_API int plait_future_then(plait_future_t *future, plait_pool_t *pool, plait_task_fn *fn,
+                                plait_future_t **next_out);
+
+/* What plait_future_wait_many waits for. */
+enum plait_future_when {
+    PLAIT_ALL_COMPLETED,   /* all are done */
+    PLAIT_FIRST_COMPLETED, /* one is done */
+    PLAIT_FIRST_FAILED     /* one has failed or was cancelled, or all are done */
+};
+
+/*
+ * Wait for some of `count` futures. *index_out (may be NULL) receives the index of one that is done (FIRST_COMPLETED) or has failed
+ * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EINVAL:
+ * no array, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
+ * tells; to get one after the other as they come, see <plait/as_completed.h>.
+ */
+PLAIT_API int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum plait_future_when when,
+                                     size_t *index_out, plait_time_t deadline);
 
 /* Drop the handle; NULL is allowed. The task runs all the same. Always 0. */
 PLAIT_API int plait_future_free(plait_future_t *future);

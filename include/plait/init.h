@@ -25,6 +25,8 @@ PLAIT_BEGIN_DECLS
  * there are any: a lock of some other library that another thread held at that moment stays held for ever in the
  * processes. (Locks of libc are seen to.)
  *
+ * In a process that is to run a target afresh (PLAIT_SPAWN), this calls it, and does not return.
+ *
  * argc and argv may be NULL; they are not changed. Calling it again does nothing. Returns 0; EAGAIN or ENOMEM: no
  * process could be made.
  */

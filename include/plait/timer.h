@@ -60,7 +60,14 @@ typedef struct plait_timer {
     uint64_t spare;
 } plait_timer_t;
 
-/* The clock that a timer goes by. */
+/*
+ * The clock that a timer goes by. Clocks that jump:
+ *   Set or moved forward over many times: all that are due are called, one after the other in the order of their times, each once, and a
+ *     series once as well, for the last of its times, with the others told as missed; from there it goes on in its grid.
+ *   Set back: what was pending waits until the clock comes to its time. No time of a series is called for twice: it is silent until the
+ *     clock is where it was.
+ *   A timer that is started by then goes by the clock as it is.
+ */
 enum plait_timer_clock {
     PLAIT_MONOTONIC = 0, /* plait_now's: setting the time of day changes nothing, and suspended time does not count */
     PLAIT_REALTIME = 1,  /* the time of day, in nanoseconds since 1970: when it is set, timers follow, forward and back */

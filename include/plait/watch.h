@@ -71,9 +71,11 @@ PLAIT_API bool plait_watch_is_told(const plait_watch_t *watch);
  *
  *     struct plait_wait_entry entry[] = { plait_any_fd(connection, POLLIN, NULL), plait_any_queue_get(jobs, &job) };
  *
- * A descriptor that is closed while it is waited for stays so until the call returns. The first call that has to sleep
- * starts a thread of the library, which sleeps too, with all signals blocked, until the process ends. A call that sleeps allocates memory
- * for each such entry, and a descriptor; without, it looks every few milliseconds.
+ * A descriptor that is closed while it is waited for stays so until the call returns. Where the kernel can sleep on words and
+ * descriptors at once (io_uring, Linux 6.7), the first call of a thread that has to sleep makes a descriptor for it, which the thread
+ * keeps. Elsewhere, and beyond 60 such entries, the first one starts a thread of the library, which sleeps too, with all
+ * signals blocked, until the process ends, and a call that sleeps allocates memory for each such entry, and a descriptor;
+ * without, it looks every few milliseconds.
  */
 PLAIT_API struct plait_wait_entry plait_any_fd(int fd, short events, short *revents_out);
 

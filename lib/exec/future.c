@@ -2,12 +2,17 @@
 /* Future: waiting for a task, and what is done with one from outside. */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 
+#include <plait/as_completed.h>
 #include <plait/wait.h>
 
 #include "base/atomic.h"
+#include "exec/future.h"
 #include "exec/pool_backend.h"
+#include "wait/futex.h"
+#include "wait/spin.h"
 #include "wait/waitable.h"
 
 /*
@@ -18,19 +23,56 @@
  * have them called. If the task is done before NOTIFY could be set, the caller of on_done calls them. Only one
  * thread at a time does the calling, in order, and goes on until the list is empty: so order is kept when a callback is
  * added meanwhile.
+ *
+ * A worker that waits runs the task itself if it can. Where that becomes possible only while it sleeps (a chain's second
+ * task, then.c) it is stirred: the state word changes, without meaning anything else.
  */
 
-void plait__future_begin(plait_future_t *future, struct plait_pool *pool, uint32_t *word, unsigned wait_flags)
+void plait__future_begin(plait_future_t *future, const struct plait__future_kind *kind, struct plait_pool *pool,
+                         uint32_t *word, unsigned wait_flags)
 {
+    future->kind = kind;
     future->references = 1;
-    future->wait_flags = wait_flags;
+    future->wait_flags = (uint8_t)wait_flags;
     future->word = word;
     future->pool = pool;
-    pthread_mutex_init(&future->lock, NULL);
+    future->lock = 0;
     future->delivering = false;
     future->first = NULL;
     future->last = &future->first;
-    add_relaxed(&pool->references, 1);
+    if (pool)
+        plait__pool_reference(pool);
+}
+
+void plait__future_end(plait_future_t *future)
+{
+    if (future->pool)
+        sub_acqrel(&future->pool->references, 1); /* not the last: the caller has the handle */
+}
+
+/*
+ * The lock of the callbacks is a word, and not a mutex of 40 bytes: there may be a hundred thousand futures. It is held for
+ * a few instructions. Who finds it held says so (2) and sleeps on it; who has slept leaves it at 2, as there may be others.
+ */
+static void lock_callbacks(plait_future_t *future)
+{
+    uint32_t free = 0;
+
+    if (cas_acquire(&future->lock, &free, 1))
+        return;
+    while (exchange_acquire(&future->lock, 2) != 0)
+        plait__futex_wait(&future->lock, 2, false, PLAIT_FOREVER);
+}
+
+static void unlock_callbacks(plait_future_t *future)
+{
+    if (exchange_release(&future->lock, 0) == 2)
+        plait__futex_wake(&future->lock, 1, false);
+}
+
+void plait__future_reference(plait_future_t *future)
+{
+    add_relaxed(&future->references, 1);
 }
 
 void plait__future_unreference(plait_future_t *future)
@@ -39,76 +81,225 @@ void plait__future_unreference(plait_future_t *future)
 
     if (sub_acqrel(&future->references, 1) != 1)
         return;
-    for (struct plait__callback *callback; (callback = future->first) != NULL;) {
+    if (future->kind->quieten)
+        future->kind->quieten(future);
+    for (struct plait__callback *callback; (callback = future->first) != NULL;) { /* it never came to be done */
         future->first = callback->next;
-        free(callback);
+        if (callback->allocated)
+            free(callback);
     }
-    pthread_mutex_destroy(&future->lock);
-    pool->backend->reclaim(future);
-    plait__pool_unreference(pool);
+    future->kind->reclaim(future);
+    if (pool)
+        plait__pool_unreference(pool);
+}
+
+/* ---- Callbacks ---- */
+
+struct delivery {
+    plait_future_t *future;
+    struct plait__callback *allocated; /* to be freed afterwards, or NULL: it may be gone by then */
+};
+
+static void unreference(void *future)
+{
+    plait__future_unreference(future);
+}
+
+/* It has ended its thread instead of returning. The others are called all the same. */
+static void lost(void *delivery)
+{
+    const struct delivery *d = delivery;
+
+    free(d->allocated);
+    lock_callbacks(d->future);
+    d->future->delivering = false;
+    unlock_callbacks(d->future);
+    pthread_cleanup_push(unreference, d->future); /* one of these may do the same */
+    plait__future_deliver(d->future);
+    pthread_cleanup_pop(1);
+}
+
+static void call_back(plait_future_t *future, struct plait__callback *callback)
+{
+    struct delivery delivery = { future, callback->allocated ? callback : NULL };
+
+    pthread_cleanup_push(lost, &delivery);
+    callback->call(future, callback->context);
+    pthread_cleanup_pop(0);
+    free(delivery.allocated);
 }
 
 void plait__future_deliver(plait_future_t *future)
 {
     struct plait__callback *callback;
 
-    add_relaxed(&future->references, 1); /* a callback may free the handle */
-    pthread_mutex_lock(&future->lock);
+    plait__future_reference(future); /* a callback may free the handle */
+    lock_callbacks(future);
     if (!future->delivering) {
         future->delivering = true;
         while ((callback = future->first) != NULL) {
             future->first = callback->next;
             if (!future->first)
                 future->last = &future->first;
-            pthread_mutex_unlock(&future->lock);
-            callback->call(future, callback->context);
-            free(callback);
-            pthread_mutex_lock(&future->lock);
+            unlock_callbacks(future);
+            call_back(future, callback);
+            lock_callbacks(future);
         }
         future->delivering = false;
     }
-    pthread_mutex_unlock(&future->lock);
+    unlock_callbacks(future);
     plait__future_unreference(future);
 }
 
-bool plait__future_settle(plait_future_t *future, int code, const char *text)
+void plait__future_listen(plait_future_t *future, struct plait__callback *callback)
 {
-    struct plait_pool *pool = future->pool;
-    uint32_t before;
+    callback->next = NULL;
+    lock_callbacks(future);
+    *future->last = callback;
+    future->last = &callback->next;
+    unlock_callbacks(future);
+    if (!plait__task_flag(future->word, TASK_NOTIFY))
+        plait__future_deliver(future);
+}
 
-    if (!plait__task_claim(future->word, TASK_CLAIMED_OUTSIDE))
-        return false;
-    pool->backend->settle(future, code, text);
-    add64_relaxed(&pool->settled, 1);
-    before = plait__task_done(future->word);
+bool plait__future_ignore(plait_future_t *future, struct plait__callback *callback)
+{
+    struct plait__callback **link;
+
+    lock_callbacks(future);
+    for (link = &future->first; *link && *link != callback; link = &(*link)->next)
+        ;
+    if (*link) {
+        *link = callback->next;
+        if (!*link)
+            future->last = link;
+    } else {
+        callback = NULL;
+    }
+    unlock_callbacks(future);
+    return callback != NULL;
+}
+
+int plait_future_on_done(plait_future_t *future, void (*call)(plait_future_t *future, void *context), void *context)
+{
+    struct plait__callback *callback = malloc(sizeof *callback);
+
+    if (!callback)
+        return ENOMEM;
+    *callback = (struct plait__callback){ .call = call, .context = context, .allocated = true };
+    plait__future_listen(future, callback);
+    return 0;
+}
+
+void plait__future_stir(plait_future_t *future)
+{
+    uint32_t before = plait__task_stir(future->word);
+
+    if (before & TASK_WAITERS)
+        plait_wake(future->word, UINT_MAX, future->wait_flags);
+    lock_callbacks(future);
+    for (struct plait__callback *callback = future->first; callback; callback = callback->next)
+        if (callback->stirred)
+            callback->stirred(callback->context);
+    unlock_callbacks(future);
+}
+
+/* ---- Ending ---- */
+
+uint32_t plait__future_finish(plait_future_t *future)
+{
+    uint32_t before = plait__task_done(future->word);
+
     if (before & TASK_WAITERS)
         plait_wake(future->word, UINT_MAX, future->wait_flags);
     if (before & TASK_NOTIFY)
         plait__future_deliver(future);
-    pool->backend->settled(future, before & TASK_NOTIFY);
+    return before;
+}
+
+bool plait__future_settle(plait_future_t *future, int code, const char *text)
+{
+    uint32_t before;
+
+    if (!plait__task_claim(future->word, TASK_CLAIMED_OUTSIDE))
+        return false;
+    future->kind->settle(future, code, text);
+    if (future->pool)
+        add64_relaxed(&future->pool->settled, 1);
+    before = plait__future_finish(future);
+    if (future->pool)
+        plait__pool_make_room(future->pool);
+    if (future->kind->settled)
+        future->kind->settled(future, before & TASK_NOTIFY);
     return true;
 }
 
-static bool is_done(const plait_future_t *future)
+int plait_future_cancel(plait_future_t *future)
+{
+    if (future->kind->cancel)
+        return future->kind->cancel(future);
+    if (plait__future_settle(future, ECANCELED, "cancelled before it started"))
+        return 0;
+    if (!plait__task_flag(future->word, TASK_STOP))
+        return EINVAL;
+    if (load_acquire(future->word) & TASK_WAITERS) /* one of them may wait to run it again */
+        plait_wake(future->word, UINT_MAX, future->wait_flags);
+    return EBUSY;
+}
+
+int plait_future_free(plait_future_t *future)
+{
+    if (future)
+        future->kind->abandon(future);
+    return 0;
+}
+
+/* ---- Waiting ---- */
+
+bool plait_future_is_ready(const plait_future_t *future)
 {
     return (load_acquire(future->word) & TASK_STATUS) == TASK_DONE; /* E2 */
 }
 
+bool plait__future_help(plait_future_t *future)
+{
+    return plait__pool_is_anyones() && future->kind->help && future->kind->help(future);
+}
+
+/* Look for a while: who ends it then need not wake anybody. */
+static void spin_for_it(const plait_future_t *future, plait_time_t deadline)
+{
+    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_ANSWER, deadline);
+
+    while (plait__spin_pause(&spin))
+        if ((load_relaxed(future->word) & TASK_STATUS) == TASK_DONE) { /* relaxed: who has waited looks again */
+            plait__spin_paid(&spin);
+            return;
+        }
+}
+
 int plait_future_wait(plait_future_t *future, plait_time_t deadline)
 {
-    while (!is_done(future)) {
+    bool has_spun = false;
+
+    while (!plait_future_is_ready(future)) {
         uint32_t seen;
         int err;
 
-        if (future->pool->backend->help(future))
+        if (plait__future_help(future))
             continue;
+        if (!has_spun) {
+            has_spun = true;
+            spin_for_it(future, deadline);
+            continue;
+        }
         if (!plait__task_flag(future->word, TASK_WAITERS))
             break;
         seen = load_acquire(future->word);
         if ((seen & TASK_STATUS) == TASK_DONE)
             break;
         err = plait_wait(future->word, seen, future->wait_flags, deadline);
-        if (err && !is_done(future))
+        if (err && !plait_future_is_ready(future))
             return err;
     }
     return 0;
@@ -116,7 +307,7 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
 
 static int attempt_wait(struct plait__waiting *waiting)
 {
-    return is_done(waiting->entry->object) ? 0 : EAGAIN;
+    return plait_future_is_ready(waiting->entry->object) ? 0 : EAGAIN;
 }
 
 static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)
@@ -124,7 +315,7 @@ static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *
     plait_future_t *future = waiting->entry->object;
     uint32_t seen;
 
-    if (future->pool->backend->help(future) || !plait__task_flag(future->word, TASK_WAITERS))
+    if (plait__future_help(future) || !plait__task_flag(future->word, TASK_WAITERS))
         return false;
     seen = load_acquire(future->word);
     *word_out = (struct plait_wait_word){ future->word, seen, future->wait_flags };
@@ -145,7 +336,7 @@ int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *siz
 
     if (err)
         return err;
-    future->pool->backend->outcome(future, &outcome);
+    future->kind->outcome(future, &outcome);
     if (bytes_out)
         *bytes_out = outcome.bytes;
     if (size_out)
@@ -153,23 +344,60 @@ int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *siz
     return outcome.code;
 }
 
-bool plait_future_is_ready(const plait_future_t *future)
+/* Wait until one is done that counts. */
+static int wait_for_first(plait_future_t *const *futures, size_t count, bool failed_only, size_t *index_out,
+                          plait_time_t deadline)
 {
-    return is_done(future);
+    plait_as_completed_t *done;
+    plait_future_t *future = NULL;
+    int err = plait_as_completed_new(&done, futures, count);
+
+    if (err)
+        return err;
+    do {
+        err = plait_as_completed_next(done, &future, deadline);
+    } while (err == 0 && failed_only && plait_future_is_successful(future));
+    for (size_t i = 0; i < count && err == 0; i++)
+        if (futures[i] == future) {
+            *index_out = i;
+            break;
+        }
+    plait_as_completed_free(done);
+    return err == EPIPE ? 0 : err;
 }
+
+int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum plait_future_when when,
+                           size_t *index_out, plait_time_t deadline)
+{
+    size_t index = count;
+    int err = 0;
+
+    if ((!futures && count) || (unsigned)when > PLAIT_FIRST_FAILED)
+        return EINVAL;
+    if (when == PLAIT_ALL_COMPLETED)
+        for (size_t i = 0; i < count && err == 0; i++)
+            err = plait_future_wait(futures[i], deadline);
+    else
+        err = wait_for_first(futures, count, when == PLAIT_FIRST_FAILED, &index, deadline);
+    if (index_out)
+        *index_out = index;
+    return err;
+}
+
+/* ---- Looking ---- */
 
 bool plait_future_is_successful(const plait_future_t *future)
 {
-    return is_done(future) && plait_future_error(future) == 0;
+    return plait_future_is_ready(future) && plait_future_error(future) == 0;
 }
 
 int plait_future_error(const plait_future_t *future)
 {
     struct plait__outcome outcome;
 
-    if (!is_done(future))
+    if (!plait_future_is_ready(future))
         return 0;
-    future->pool->backend->outcome((plait_future_t *)future, &outcome);
+    future->kind->outcome((plait_future_t *)future, &outcome);
     return outcome.code;
 }
 
@@ -177,38 +405,8 @@ const char *plait_future_error_text(const plait_future_t *future)
 {
     struct plait__outcome outcome;
 
-    if (!is_done(future))
+    if (!plait_future_is_ready(future))
         return "";
-    future->pool->backend->outcome((plait_future_t *)future, &outcome);
+    future->kind->outcome((plait_future_t *)future, &outcome);
     return outcome.code ? outcome.text : "";
-}
-
-int plait_future_cancel(plait_future_t *future)
-{
-    if (plait__future_settle(future, ECANCELED, "cancelled before it started"))
-        return 0;
-    return plait__task_flag(future->word, TASK_STOP) ? EBUSY : EINVAL;
-}
-
-int plait_future_on_done(plait_future_t *future, void (*call)(plait_future_t *future, void *context), void *context)
-{
-    struct plait__callback *callback = malloc(sizeof *callback);
-
-    if (!callback)
-        return ENOMEM;
-    *callback = (struct plait__callback){ NULL, call, context };
-    pthread_mutex_lock(&future->lock);
-    *future->last = callback;
-    future->last = &callback->next;
-    pthread_mutex_unlock(&future->lock);
-    if (!plait__task_flag(future->word, TASK_NOTIFY))
-        plait__future_deliver(future);
-    return 0;
-}
-
-int plait_future_free(plait_future_t *future)
-{
-    if (future)
-        future->pool->backend->abandon(future);
-    return 0;
 }

@@ -31,11 +31,10 @@
 /*
  * How it works
  *
- * The nursery is made by a raw clone with exit signal 0: a child like fork's, but its end sends no SIGCHLD, and
- * waitpid(-1) does not see it, as that would take __WALL. Not even a subreaper or the init of a container gets to
- * see it while the program lives. It cannot be reaped by mistake, so its number stays its own, and
- * waitpid(pid, __WALL | WNOHANG) tells at any time whether it lives. (qemu-user knows no such children: there it is an ordinary
- * one, whose end does send SIGCHLD.)
+ * The nursery is made by a raw clone with exit signal 0: a child like fork's, but its end sends no SIGCHLD, and waitpid(-1)
+ * does not see it, as that would take __WALL. Not even a subreaper or the init of a container gets to see it while the
+ * program lives. It cannot be reaped by mistake, so its number stays its own, and waitpid(pid, __WALL | WNOHANG) tells at
+ * any time whether it lives. (qemu-user knows no such children: there it is an ordinary one, whose end does send SIGCHLD.)
  *
  * Raw clone runs no fork handlers. The nursery does next to nothing itself, and has its children by a real fork, which
  * sets right what libc caches (the TID, the robust list, locks of streams). What fork cannot set right is a lock
@@ -49,11 +48,18 @@
  *
  * A nursery lives in `current` and in each child that came from it. After its death the next start makes another. A
  * child that the program forked drops its parent's nursery and makes its own when it needs one.
+ *
+ * A process that is to see the program's memory as it is (PLAIT_FORK) comes from a nursery that is made for it alone at that
+ * moment, a single one, which ends with it and is reaped by whoever looks. So nothing about such processes is different: no
+ * SIGCHLD, no waitpid(-1) that sees them, the same records, the same end of daemons. fork() by the program itself, and a
+ * double one, would each make a child that the program sees, if only for an instant, or for good where it is a subreaper or
+ * the init of a container; and a status that it, not we, may get. The price is a process that sleeps.
  */
 
 struct plait__nursery {
     uint32_t references; /* guarded by lock */
     uint32_t dead;       /* atomic: it has been seen dead; never goes back */
+    bool is_single;      /* const: for one process, and not in `current` */
     pid_t owner;         /* const: the process that made it */
     pid_t pid;           /* const */
     int socket;          /* const; used with lock held */
@@ -88,13 +94,26 @@ static void give_lock(int closed)
 static struct plait__nursery *current; /* guarded by lock */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+/* A single one that has done its work, or has none; until it is reaped its number is its own. */
+static void put_down(const struct plait__nursery *nursery)
+{
+    if (load_acquire(&nursery->dead))
+        return;
+    kill(nursery->pid, SIGKILL);
+    while (waitpid(nursery->pid, NULL, __WALL) < 0 && errno == EINTR)
+        ;
+}
+
 /* With the lock held. */
 static void unreference(struct plait__nursery *nursery)
 {
     if (--nursery->references)
         return;
-    if (nursery->owner == getpid())
+    if (nursery->owner == getpid()) {
         close(nursery->socket);
+        if (nursery->is_single)
+            put_down(nursery);
+    }
     munmap(nursery->page, sizeof *nursery->page);
     free(nursery->free);
     free(nursery);
@@ -128,7 +147,7 @@ static bool has_other_threads(void)
     return stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != 3;
 }
 
-static pid_t clone_nursery(struct plait__page *page, const int sockets[2], bool threads)
+static pid_t clone_nursery(const struct plait__nursery *nursery, const int sockets[2], bool threads)
 {
     sigset_t all, before;
     pid_t pid;
@@ -142,7 +161,7 @@ static pid_t clone_nursery(struct plait__page *page, const int sockets[2], bool 
         plait__fork_epoch_forget();
         current = NULL;
         pthread_mutex_unlock(&lock); /* held by the caller, of whom this is the copy */
-        plait__nursery_main(page, sockets[1], threads);
+        plait__nursery_main(nursery->page, sockets[1], threads, nursery->is_single);
     }
     int err = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -178,7 +197,7 @@ static int launch(struct plait__nursery *nursery)
             return errno;
         sockets[0] = plait__move_from(sockets[0], 3);
         sockets[1] = plait__move_from(sockets[1], 3);
-        nursery->pid = clone_nursery(nursery->page, sockets, threads);
+        nursery->pid = clone_nursery(nursery, sockets, threads);
         int err = errno;
         close(sockets[1]);
         if (nursery->pid > 0 && is_ready(sockets[0], wait_ms)) {
@@ -194,7 +213,7 @@ static int launch(struct plait__nursery *nursery)
     return EAGAIN;
 }
 
-static int make(struct plait__nursery **nursery_out)
+static int make(bool is_single, struct plait__nursery **nursery_out)
 {
     struct plait__nursery *nursery = calloc(1, sizeof *nursery);
     int err = ENOMEM;
@@ -207,6 +226,7 @@ static int make(struct plait__nursery **nursery_out)
     nursery->page = mmap(NULL, sizeof *nursery->page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (nursery->page == MAP_FAILED)
         goto free;
+    nursery->is_single = is_single;
     nursery->owner = getpid();
     nursery->references = 1;
     err = launch(nursery);
@@ -232,7 +252,7 @@ static int enter(void)
         current = NULL;
         unreference(dead);
     }
-    return current ? 0 : make(&current);
+    return current ? 0 : make(false, &current);
 }
 
 int plait__nursery_enter(void)
@@ -272,18 +292,25 @@ const uint32_t *plait__nursery_ends(const struct plait__nursery *nursery)
     return &nursery->page->ends;
 }
 
+/* With the lock held. */
+static void leave(struct plait__nursery *nursery)
+{
+    struct pollfd polled = { nursery->socket, 0, 0 };
+
+    if (nursery->owner != getpid())
+        return;
+    shutdown(nursery->socket, SHUT_WR);
+    /* It ends within a moment; a stopped one must not stop us. */
+    poll(&polled, 1, 1000);
+    plait__nursery_is_alive(nursery);
+}
+
 void plait__nursery_leave(void)
 {
-    struct pollfd polled = { -1, 0, 0 };
     int closed = take_lock();
 
-    if (current && current->owner == getpid()) {
-        polled.fd = current->socket;
-        shutdown(current->socket, SHUT_WR);
-        /* It ends within a moment; a stopped one must not stop us. */
-        poll(&polled, 1, 1000);
-        plait__nursery_is_alive(current);
-    }
+    if (current)
+        leave(current);
     give_lock(closed);
 }
 
@@ -337,29 +364,37 @@ static void give_record(struct plait__nursery *nursery, uint32_t record)
     nursery->free[nursery->free_count++] = record;
 }
 
-/* With the lock held: ask for the process. failure_out: the pipe that tells of a failed exec, or -1. */
-static int ask(struct plait__request *request, const int *fds, size_t fd_count, struct plait__child *child,
-               int *failure_out)
+/* With the lock held: the nursery from which it is to come; the caller has a reference. */
+static int choose(bool from_now, struct plait__nursery **nursery_out)
+{
+    int err = from_now ? make(true, nursery_out) : enter();
+
+    if (err || from_now)
+        return err;
+    *nursery_out = current;
+    current->references++;
+    return 0;
+}
+
+/* With the lock held: ask for the process. failure_out: the pipe that tells of its failure, or -1. */
+static int ask(struct plait__nursery *nursery, struct plait__request *request, const int *fds, size_t fd_count,
+               struct plait__child *child, int *failure_out)
 {
     struct plait__reply reply;
     int got[PLAIT__SEND_MAX];
     size_t count = 0, next = 0;
-    int err = enter();
+    int err = take_record(nursery, &request->record);
 
     if (err)
         return err;
-    err = take_record(current, &request->record);
-    if (err)
-        return err;
-    err = exchange(current, request, fds, fd_count, &reply, got, &count);
+    err = exchange(nursery, request, fds, fd_count, &reply, got, &count);
     if (err == 0)
         err = reply.error;
     if (err) {
-        give_record(current, request->record);
+        give_record(nursery, request->record);
         return err;
     }
-    current->references++;
-    child->nursery = current;
+    child->nursery = nursery;
     child->record = request->record;
     child->pid = reply.pid;
     child->pidfd = reply.has_pidfd && next < count ? plait__move_from(got[next++], 3) : -1;
@@ -367,45 +402,21 @@ static int ask(struct plait__request *request, const int *fds, size_t fd_count, 
     return 0;
 }
 
-/* Read why exec failed; the end of the pipe says that it did not. */
-static int exec_error(int failure)
+int plait__nursery_ask(bool from_now, struct plait__request *request, const int *fds, size_t fd_count,
+                       struct plait__child *child_out, int *failure_out)
 {
-    int err = 0;
-    ssize_t got;
+    struct plait__nursery *nursery;
+    int closed, err;
 
-    do
-        got = read(failure, &err, sizeof err);
-    while (got < 0 && errno == EINTR);
-    close(failure);
-    return got == sizeof err ? err : 0;
-}
-
-int plait__child_start(const struct plait__spawn *spawn, struct plait__child *child_out)
-{
-    struct plait__request request = { .kind = REQUEST_SPAWN, .daemon = spawn->daemon, .program = getpid(),
-                                      .ignores_interrupt = spawn->ignores_interrupt,
-                                      .is_program = spawn->program != NULL };
-    struct plait__outfit outfit;
-    int fds[SENT_COUNT], failure = -1, closed;
-    size_t count;
-    int err = plait__outfit_open(spawn, &outfit, &request.payload_size);
-
-    if (err) {
-        plait__outfit_close(&outfit);
-        return err;
-    }
-    request.sent = plait__outfit_gather(spawn, &outfit, fds, &count);
     plait__races_once(&fork_once, register_fork_handlers);
     closed = take_lock();
-    err = ask(&request, fds, count, child_out, &failure);
-    give_lock(closed);
-    plait__outfit_close(&outfit);
-    if (err == 0 && failure >= 0)
-        err = exec_error(failure);
-    if (err && failure >= 0) {
-        plait__child_wait(child_out, PLAIT_FOREVER);
-        plait__child_drop(child_out);
+    err = choose(from_now, &nursery);
+    if (err == 0) {
+        err = ask(nursery, request, fds, fd_count, child_out, failure_out);
+        if (err)
+            unreference(nursery);
     }
+    give_lock(closed);
     return err;
 }
 
@@ -459,6 +470,8 @@ enum plait__child_state plait__child_state(const struct plait__child *child, int
     }
     if (state == RECORD_LOST)
         return PLAIT__CHILD_LOST;
+    if (child->nursery->is_single)
+        plait__nursery_is_alive(child->nursery); /* it ends, too, and is to be reaped */
     if (status_out)
         *status_out = record->status;
     return PLAIT__CHILD_ENDED;
@@ -528,5 +541,14 @@ void plait__child_drop(struct plait__child *child)
         close(child->pidfd);
     give_record(child->nursery, child->record);
     unreference(child->nursery);
+    give_lock(closed);
+}
+
+void plait__child_leave(struct plait__child *child)
+{
+    int closed = take_lock();
+
+    if (child->nursery->is_single)
+        leave(child->nursery);
     give_lock(closed);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <plait/process.h>
 #include <plait/time.h>
 #include <plait/wait.h>
 
@@ -25,6 +26,10 @@ struct plait__spawn {
     const char *directory; /* NULL: as the program's */
     char *const *envp;     /* NULL: as the program's */
     int streams[3];        /* for input, output and errors; 0: the program's own; -1: /dev/null */
+    const struct plait_process_fd *fds; /* what else it gets: fd_count descriptors, no two with one number */
+    size_t fd_count;
+    bool from_now;         /* forked from the program as it is now; for a target */
+    bool afresh;           /* called by plait_init in a new execution of the program; for a target */
 };
 
 enum { PLAIT__CARRIED_FD = 3 };
@@ -65,6 +70,9 @@ int plait__child_signal(const struct plait__child *child, int signal);
 
 /* Give back what belongs to a process that no longer runs. */
 void plait__child_drop(struct plait__child *child);
+
+/* At exit, of a daemon: if it has a nursery of its own, have that kill it and end. */
+void plait__child_leave(struct plait__child *child);
 
 /* A shared word that changes, and is woken, whenever a process of that nursery ends; and does the nursery live? */
 const uint32_t *plait__nursery_ends(const struct plait__nursery *nursery);

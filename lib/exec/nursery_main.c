@@ -6,6 +6,7 @@
 #include <link.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -73,6 +74,7 @@ static void try_fork(void)
         for (size_t size = 16; size <= 1 << 20; size *= 4)
             free(malloc(size));
         dl_iterate_phdr(look_at_module, NULL);
+        fflush(NULL); /* musl does not free the streams' locks in children; their descriptors are not there any more */
         _exit(0);
     }
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -123,10 +125,12 @@ static void kill_daemons(struct plait__page *page)
 
 static void be_born(struct nursery_state *state, const struct plait__request *request, const int *got, int failure_fd)
 {
-    int fds[SENT_COUNT];
+    int fds[SENT_MOST], next = 0;
 
-    for (int i = 0, next = 0; i < SENT_COUNT; i++)
+    for (int i = 0; i < SENT_COUNT; i++)
         fds[i] = request->sent & 1u << i ? got[next++] : -1;
+    for (int i = 0; i < request->passed; i++)
+        fds[SENT_COUNT + i] = got[next++];
     plait__newborn_main(request, fds, failure_fd, state->pid);
 }
 
@@ -138,7 +142,7 @@ static void spawn(struct nursery_state *state, const struct plait__request *requ
     size_t count = 0;
     pid_t pid = -1;
 
-    if (request->is_program && pipe2(failure, O_CLOEXEC) != 0)
+    if (request->is_watched && pipe2(failure, O_CLOEXEC) != 0)
         reply.error = errno;
     if (reply.error == 0) {
         pid = fork();
@@ -189,7 +193,7 @@ static bool serve(struct nursery_state *state)
 
         if (request.kind == REQUEST_SIGNAL)
             send_signal(state, &request);
-        else if (count == (size_t)__builtin_popcount(request.sent))
+        else if (count == (size_t)__builtin_popcount(request.sent) + request.passed)
             spawn(state, &request, fds);
         else
             plait__send(state->socket, &refusal, sizeof refusal, NULL, 0);
@@ -198,7 +202,13 @@ static bool serve(struct nursery_state *state)
     return true;
 }
 
-_Noreturn void plait__nursery_main(struct plait__page *page, int socket, bool tries_fork)
+/* The one process of a single nursery: has it ended? */
+static bool has_served(const struct plait__page *page)
+{
+    return load_relaxed(&page->records[0].state) == RECORD_ENDED;
+}
+
+_Noreturn void plait__nursery_main(struct plait__page *page, int socket, bool tries_fork, bool is_single)
 {
     struct nursery_state state = { .page = page, .socket = socket, .pid = getpid() };
     struct plait__reply ready = { .pid = state.pid };
@@ -225,6 +235,8 @@ _Noreturn void plait__nursery_main(struct plait__page *page, int socket, bool tr
             while (read(state.signals, &ignored, sizeof ignored) > 0)
                 ;
             reap(page);
+            if (is_single && has_served(page))
+                break;
         }
         if (polled[2].revents || (polled[0].revents && !serve(&state)))
             break;

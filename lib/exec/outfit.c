@@ -17,10 +17,13 @@ static int open_directory(const struct plait__spawn *spawn, int *fd_out)
     return *fd_out < 0 && spawn->directory ? errno : 0;
 }
 
-static bool are_open(const int streams[3])
+static bool are_open(const struct plait__spawn *spawn)
 {
     for (int i = 0; i < 3; i++)
-        if (streams[i] > 0 && fcntl(streams[i], F_GETFD) < 0)
+        if (spawn->streams[i] > 0 && fcntl(spawn->streams[i], F_GETFD) < 0)
+            return false;
+    for (size_t i = 0; i < spawn->fd_count; i++)
+        if (fcntl(spawn->fds[i].fd, F_GETFD) < 0)
             return false;
     return true;
 }
@@ -38,7 +41,7 @@ int plait__outfit_open(const struct plait__spawn *spawn, struct plait__outfit *o
     int err;
 
     *outfit = (struct plait__outfit){ -1, -1, -1 };
-    if (!are_open(spawn->streams)) /* at first: what is opened here may get one of those numbers */
+    if (!are_open(spawn)) /* at first: what is opened here may get one of those numbers */
         return EBADF;
     err = plait__payload_pack(spawn, &outfit->payload, payload_size_out);
     if (err) {
@@ -54,10 +57,10 @@ void plait__outfit_close(const struct plait__outfit *outfit)
     plait__close_all((int[]){ outfit->payload, outfit->cwd, outfit->null }, 3);
 }
 
-uint32_t plait__outfit_gather(const struct plait__spawn *spawn, const struct plait__outfit *outfit, int fds[SENT_COUNT],
+uint32_t plait__outfit_gather(const struct plait__spawn *spawn, const struct plait__outfit *outfit, int fds[SENT_MOST],
                               size_t *count_out)
 {
-    int all[SENT_COUNT] = { outfit->payload, 0, 1, 2, outfit->cwd, spawn->carry_fd };
+    int all[SENT_COUNT] = { outfit->payload, 0, 1, 2, outfit->cwd };
     uint32_t sent = 0;
 
     for (int i = 0; i < 3; i++)
@@ -70,5 +73,7 @@ uint32_t plait__outfit_gather(const struct plait__spawn *spawn, const struct pla
         sent |= 1u << i;
         fds[(*count_out)++] = all[i];
     }
+    for (size_t i = 0; i < spawn->fd_count; i++)
+        fds[(*count_out)++] = spawn->fds[i].fd;
     return sent;
 }

@@ -36,14 +36,19 @@ static int pack_head(const struct plait__spawn *spawn, struct plait__payload **h
     struct plait__payload *head;
     uint32_t argc, envc;
     size_t program = spawn->program ? strlen(spawn->program) + 1 : 0;
-    size_t size = sizeof *head + program + strings_size(argv, &argc) + strings_size(envp, &envc);
+    size_t numbers = spawn->fd_count * sizeof(int32_t);
+    size_t size = sizeof *head + numbers + program + strings_size(argv, &argc) + strings_size(envp, &envc);
 
     size = (size + 15) & ~(size_t)15;
     head = calloc(1, size);
     if (!head)
         return ENOMEM;
-    char *at = (char *)(head + 1);
-    head->program_offset = sizeof *head;
+    int32_t *number = (int32_t *)(head + 1);
+    head->numbers_offset = sizeof *head;
+    for (size_t i = 0; i < spawn->fd_count; i++)
+        number[i] = spawn->fds[i].as ? spawn->fds[i].as : spawn->fds[i].fd;
+    char *at = (char *)(head + 1) + numbers;
+    head->program_offset = sizeof *head + numbers;
     if (program)
         at = stpcpy(at, spawn->program) + 1;
     head->argv_offset = (uint64_t)(at - (char *)head);

@@ -15,16 +15,19 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/fork_epoch.h"
 #include "exec/pool_processes.h"
 #include "wait/point.h"
 
 /*
  * How it works
  *
- * An anonymous arena holds the tasks' records, a shared queue of entries that name records, arguments and results too
- * large for a record, and a slot for each worker. Workers (pool_worker.c) take entries and claim records by themselves; the
- * program only submits, and waits on a record's word. So a task costs one put, and a wake where somebody sleeps.
+ * An anonymous arena holds the tasks' records (pool_records.c), a line of entries that name records (pool_line.c), arguments
+ * and results too large for a record, and a slot for each worker. Workers (pool_worker.c) take entries and claim records by
+ * themselves; the program only submits, and waits on a record's word. So a task costs one put, and a wake where somebody
+ * sleeps.
+ *
+ * A task that somebody asks for, or of which more is said than its argument, has a struct of its own in the program, with
+ * its future. Any other is bare: the worker gives its record back, and nobody here hears of its end.
  *
  * A supervisor thread sleeps until a worker rings the bell or a process ends, and sees to three things:
  *
@@ -33,17 +36,18 @@
  *             the back-end's reference. Without NOTIFY the dropping of the handle drops both references.
  *   deaths    The dead worker's number is in the word of the task it had claimed: that one fails. A task of its that
  *             is DONE is announced here, unless the stack, which is emptied before, held it. If the worker may
- *             have had an entry in hand, all pending tasks are queued again; claims make the second entry harmless.
- *   restarts  At once, or later the oftener it has died soon after its start.
+ *             have had an entry in hand, that is put again; claims make a second entry harmless. Whoever died searching for
+ *             entries, or waking another, is made up for (plait__line_bury).
+ *   restarts  At once; or later, the oftener it has died soon after its start without having had a task.
  *
  * Closing: a STOP entry for each worker, behind all tasks. Should the last worker leave with tasks still pending,
  * because their entries had been lost and came back behind the STOPs, one more is started for them.
  *
- * Lock: `lock` guards the list of tasks, the free records and the workers; it is never held while a callback runs,
+ * Lock: `lock` guards the free records, the line's put side, and the workers; it is never held while a callback runs,
  * nor while a worker is started. A future's lock comes after it.
  */
 
-enum { SLAB = 64 };
+enum { HELD_MAX = 64 };
 
 static struct pool *pool_of(const plait_future_t *future)
 {
@@ -56,12 +60,11 @@ void plait__pool_ring(struct pool *pool)
     plait_wake(&pool->shared->bell, 1, PLAIT_SHARED);
 }
 
-/* Put an entry into the queue. The token of the caller does not concern it. */
-int plait__pool_put_entry(struct pool *pool, uint64_t entry)
+int plait__pool_put_entry(struct pool *pool, uint64_t entry, int64_t priority)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
     int closed = plait__point_close();
-    int err = plait_queue_put(pool->queue, &entry, PLAIT_FOREVER);
+    int err = plait__line_put(&pool->line, entry, priority);
 
     plait__point_restore(closed);
     plait_cancel_bind(token);
@@ -70,199 +73,43 @@ int plait__pool_put_entry(struct pool *pool, uint64_t entry)
 
 int plait__pool_put_record(struct pool *pool, const struct plait__pool_record *record)
 {
-    return plait__pool_put_entry(pool, plait__entry(plait__offset_in(pool->base, record), record->generation));
-}
+    const struct plait__pool_extra *extra = pool->by_priority ? plait__pool_extra(pool->base, record) : NULL;
 
-/* ---- Submitting ---------------------------------------------------------------------------- */
-
-/* The module in the arena, put there when it is first used. With the lock held. */
-static int share_module(struct pool *pool, const struct plait__module *wanted, uint64_t *offset_out)
-{
-    struct module *module;
-    int err;
-
-    for (module = pool->modules; module; module = module->next)
-        if (memcmp(module->shared, wanted, sizeof *wanted) == 0)
-            break;
-    if (!module) {
-        module = malloc(sizeof *module);
-        if (!module)
-            return ENOMEM;
-        err = plait_arena_alloc(pool->arena, sizeof *wanted, (void **)&module->shared);
-        if (err) {
-            free(module);
-            return err;
-        }
-        *module->shared = *wanted;
-        module->next = pool->modules;
-        pool->modules = module;
-    }
-    *offset_out = plait__offset_in(pool->base, module->shared);
-    return 0;
-}
-
-/* With the lock held: name the function in the record. */
-static int name_function(struct pool *pool, plait_task_fn *fn, struct plait__pool_record *record)
-{
-    size_t place = (uintptr_t)fn / 16 % CACHED_FUNCTIONS;
-    uint64_t generation = plait__modules_generation();
-    struct plait__function function;
-    int err;
-
-    if (pool->functions[place].fn != fn || pool->functions[place].generation != generation) {
-        err = plait__function_of((const void *)(uintptr_t)fn, &function);
-        if (err == 0)
-            err = share_module(pool, &function.module, &pool->functions[place].module);
-        if (err) {
-            pool->functions[place].fn = NULL;
-            return err;
-        }
-        pool->functions[place].fn = fn;
-        pool->functions[place].generation = generation;
-        pool->functions[place].function = function.offset;
-    }
-    record->module = pool->functions[place].module;
-    record->function = pool->functions[place].function;
-    return 0;
-}
-
-/* With the lock held. */
-static void give_record(struct pool *pool, struct plait__pool_record *record)
-{
-    store_release(&record->word, TASK_FREE);
-    store_release(&record->generation, (record->generation + 1) & GENERATION_MASK);
-    record->next = pool->free_records ? plait__offset_in(pool->base, pool->free_records) : 0;
-    pool->free_records = record;
-}
-
-/* With the lock held. */
-static int take_record(struct pool *pool, struct plait__pool_record **record_out)
-{
-    struct plait__pool_record *slab;
-    int err;
-
-    if (!pool->free_records) {
-        err = plait_arena_alloc(pool->arena, SLAB * sizeof *slab, (void **)&slab);
-        if (err)
-            return err;
-        for (int i = SLAB - 1; i >= 0; i--)
-            give_record(pool, &slab[i]);
-    }
-    *record_out = pool->free_records;
-    pool->free_records = (*record_out)->next ? plait__at(pool->base, (*record_out)->next) : NULL;
-    return 0;
-}
-
-static int fill_argument(struct pool *pool, struct plait__pool_record *record, const void *arg, size_t size)
-{
-    int err;
-
-    record->arg_offset = 0;
-    if (size > TASK_INLINE) {
-        err = plait__arena_alloc_into(pool->base, size, &record->arg_offset);
-        if (err)
-            return err;
-        memcpy(plait__pool_memory(pool->base, record->arg_offset), arg, size);
-    } else if (size) {
-        memcpy(record->payload, arg, size);
-    }
-    return 0;
-}
-
-/* With the lock held. */
-static void enlist(struct pool *pool, struct task *task)
-{
-    task->next = pool->tasks;
-    task->link = &pool->tasks;
-    if (pool->tasks)
-        pool->tasks->link = &task->next;
-    pool->tasks = task;
-}
-
-/* With the lock held. */
-static void delist(struct task *task)
-{
-    *task->link = task->next;
-    if (task->next)
-        task->next->link = task->link;
-}
-
-static int submit(struct plait_pool *front, plait_task_fn *fn, const void *arg, const struct plait__work *work,
-                  plait_future_t **future_out)
-{
-    struct pool *pool = (struct pool *)front;
-    struct plait__pool_record *record;
-    struct task *task = calloc(1, sizeof *task);
-    int err;
-
-    if (!task)
-        return ENOMEM;
-    pthread_mutex_lock(&pool->lock);
-    err = take_record(pool, &record);
-    if (err)
-        goto task;
-    err = name_function(pool, fn, record);
-    pthread_mutex_unlock(&pool->lock);
-    record->work = *work;
-    if (err == 0)
-        err = fill_argument(pool, record, arg, work->arg_size);
-    record->result_offset = 0;
-    record->result_size = 0;
-    record->code = 0;
-    record->owner = (uintptr_t)task;
-    task->record = record;
-    plait__future_begin(&task->future, front, &record->word, PLAIT_SHARED);
-    task->future.references = future_out ? 2 : 1;
-
-    pthread_mutex_lock(&pool->lock);
-    if (err == 0 && load_acquire(&front->state) != POOL_RUNNING)
-        err = EPIPE;
-    if (err)
-        goto record;
-    enlist(pool, task);
-    store_release(&record->word, future_out ? TASK_PENDING : TASK_PENDING | TASK_NOTIFY); /* E1 */
-    err = plait__pool_put_record(pool, record);
-    /* If the queue has no memory: unless a repair has queued it in the meantime, it is as if never submitted. */
-    if (err && plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE)) {
-        delist(task);
-        goto record;
-    }
-    if (future_out)
-        *future_out = &task->future;
-    pthread_mutex_unlock(&pool->lock);
-    return 0;
-
-record:
-    plait__pool_release(pool->base, &record->arg_offset);
-    give_record(pool, record);
-    pthread_mutex_destroy(&task->future.lock);
-    sub_acqrel(&front->references, 1); /* not the last: the caller has the handle */
-task:
-    pthread_mutex_unlock(&pool->lock);
-    free(task);
-    return err;
+    return plait__pool_put_entry(pool, plait__entry(plait__offset_in(pool->base, record), record->generation),
+                                 extra ? extra->work.priority : 0);
 }
 
 /* ---- Its futures ------------------------------------------------------------------------------ */
 
-static void outcome(plait_future_t *future, struct plait__outcome *outcome_out)
+static const void *result_of(const plait_future_t *future, const struct plait__pool_record *record)
 {
-    const struct plait__pool_record *record = ((const struct task *)future)->record;
-
-    outcome_out->code = record->code;
-    outcome_out->text = record->code ? record->payload : "";
-    outcome_out->size = record->code ? 0 : record->result_size;
-    outcome_out->bytes = record->code ? NULL
-                         : record->result_offset ? plait__pool_memory(pool_of(future)->base, record->result_offset)
-                                                 : record->payload;
+    return record->result_offset ? plait__pool_memory(pool_of(future)->base, record->result_offset) : record->payload;
 }
 
+static void outcome(plait_future_t *future, struct plait__outcome *outcome_out)
+{
+    const struct task *task = (const struct task *)future;
+    const struct plait__pool_record *record = record_of(task);
+
+    *outcome_out = (struct plait__outcome){ .code = record->code, .text = "" };
+    if (record->code == 0) {
+        outcome_out->bytes = result_of(future, record);
+        outcome_out->size = record->result_size;
+    } else if (task->text) {
+        outcome_out->text = task->text;
+    } else if (record->result_size) {
+        outcome_out->text = result_of(future, record);
+    }
+}
+
+/* The worker may still be at it, if the task was too late: so neither its argument nor what it makes for a result is touched. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text)
 {
-    struct plait__pool_record *record = ((struct task *)future)->record;
+    struct task *task = (struct task *)future;
 
-    record->code = code;
-    snprintf(record->payload, TASK_TEXT, "%s", text);
+    record_of(task)->code = code;
+    record_of(task)->result_size = 0;
+    task->text = strdup(text); /* without memory there is a code and no text */
 }
 
 /* NOTIFY was set, so the handle's dropping leaves the back-end's reference to whoever ended the task: to us. */
@@ -270,11 +117,6 @@ static void settled(plait_future_t *future, bool notify)
 {
     if (notify)
         plait__future_unreference(future);
-}
-
-static bool help(plait_future_t *future)
-{
-    return false;
 }
 
 static void abandon(plait_future_t *future)
@@ -290,15 +132,151 @@ static void abandon(plait_future_t *future)
 static void reclaim(plait_future_t *future)
 {
     struct task *task = (struct task *)future;
+    struct plait__pool_record *record = record_of(task);
     struct pool *pool = pool_of(future);
 
-    plait__pool_release(pool->base, &task->record->arg_offset);
-    plait__pool_release(pool->base, &task->record->result_offset);
+    plait__pool_release(pool->base, &record->arg_offset);
+    plait__pool_release(pool->base, &record->result_offset);
     pthread_mutex_lock(&pool->lock);
-    delist(task);
-    give_record(pool, task->record);
+    plait__pool_give_record(pool, record);
     pthread_mutex_unlock(&pool->lock);
+    free(task->text);
     free(task);
+}
+
+static const struct plait__future_kind kind = {
+    .outcome = outcome,
+    .settle = plait__pool_settle,
+    .abandon = abandon,
+    .reclaim = reclaim,
+    .settled = settled,
+};
+
+/* ---- Submitting ---------------------------------------------------------------------------- */
+
+/* Is there anything to say of it but its argument? */
+static bool has_extra(const struct pool *pool, const struct plait__work *work)
+{
+    return work->count || work->is_packed || work->limit || work->retries || (work->priority && pool->by_priority);
+}
+
+static int give_block(struct pool *pool, const void *bytes, size_t size, uint64_t *place)
+{
+    int err = plait__arena_alloc_into(pool->base, size, place);
+
+    if (err == 0)
+        memcpy(plait__pool_memory(pool->base, *place), bytes, size);
+    return err;
+}
+
+/* The payload is also where the outcome goes, so the argument of a task that may be run again, or be too late, is not there. */
+static int fill_blocks(struct pool *pool, struct plait__pool_record *record, const void *arg, const struct plait__work *work)
+{
+    int err = 0;
+
+    if (has_extra(pool, work))
+        err = give_block(pool, &(struct plait__pool_extra){ .work = *work }, sizeof(struct plait__pool_extra), &record->extra);
+    if (err == 0 && work->arg_size)
+        err = give_block(pool, arg, work->arg_size, &record->arg_offset);
+    return err;
+}
+
+/* With the lock held, but not while memory is filled: write what is to be done. */
+static int fill(struct pool *pool, struct plait__pool_record *record, const void *arg, const struct plait__work *work)
+{
+    int err;
+
+    record->arg_size = work->arg_size;
+    record->arg_offset = record->extra = record->result_offset = record->result_size = 0;
+    record->code = 0;
+    if (work->arg_size <= RECORD_INLINE && !has_extra(pool, work)) {
+        if (work->arg_size)
+            memcpy(record->payload, arg, work->arg_size);
+        return 0;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    err = fill_blocks(pool, record, arg, work);
+    pthread_mutex_lock(&pool->lock);
+    return err;
+}
+
+/* With the lock held: the record, all but the word, with the task as its owner, which is NULL if it is to be bare. */
+static int make_record(struct pool *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work, struct task *task,
+                       struct plait__pool_record **record_out)
+{
+    uint64_t function;
+    struct plait__pool_record *record;
+    int err = plait__pool_name_function(pool, fn, &function);
+
+    if (err == 0)
+        err = plait__pool_take_record(pool, &record);
+    if (err)
+        return err;
+    store64_relaxed(&record->function, function); /* relaxed: before PENDING (E1) */
+    record->owner = (uintptr_t)task;
+    record->is_collected = 0;
+    err = fill(pool, record, arg, work);
+    if (err == 0 && load_acquire(&pool->front.state) != POOL_RUNNING)
+        err = EPIPE;
+    if (err) {
+        plait__pool_give_record(pool, record);
+        return err;
+    }
+    *record_out = record;
+    return 0;
+}
+
+/*
+ * With the lock held: let workers have it. If the line has no memory: unless a repair has queued it in the meantime, it is
+ * as if never submitted.
+ */
+static int publish(struct pool *pool, struct plait__pool_record *record, uint32_t state)
+{
+    int err;
+
+    plait__pool_count(&pool->front, 1);
+    store_release(&record->word, state); /* E1 */
+    err = plait__pool_put_record(pool, record);
+    if (!err || !plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE))
+        return 0;
+    plait__pool_count(&pool->front, -1);
+    plait__pool_give_record(pool, record);
+    return err;
+}
+
+static int submit(struct plait_pool *front, plait_task_fn *fn, const void *arg, const struct plait__work *work,
+                  plait_future_t **future_out)
+{
+    struct pool *pool = (struct pool *)front;
+    bool is_bare = !future_out && !has_extra(pool, work), wants_worker = false;
+    struct task *task = is_bare ? NULL : malloc(sizeof *task);
+    struct plait__pool_record *record = NULL;
+    int err;
+
+    if (!task && !is_bare)
+        return ENOMEM;
+    pthread_mutex_lock(&pool->lock);
+    err = make_record(pool, fn, arg, work, task, &record);
+    if (err == 0 && task) {
+        task->text = NULL;
+        plait__future_begin(&task->future, &kind, front, &record->word, PLAIT_SHARED);
+        task->future.references = future_out ? 2 : 1;
+    }
+    if (err == 0) {
+        err = publish(pool, record, future_out || !task ? TASK_PENDING : TASK_PENDING | TASK_NOTIFY);
+        if (err && task)
+            plait__future_end(&task->future);
+    }
+    if (err == 0 && future_out)
+        *future_out = &task->future;
+    if (err == 0)
+        wants_worker = plait__pool_wants_worker(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (wants_worker)
+        plait__pool_ring(pool);
+    if (err)
+        free(task);
+    return err;
 }
 
 /* ---- The back-end's calls ------------------------------------------------------------------------ */
@@ -308,45 +286,77 @@ static void close_pool(struct plait_pool *front)
     struct pool *pool = (struct pool *)front;
 
     pthread_mutex_lock(&pool->lock);
-    for (unsigned i = 0; i < front->workers; i++)
-        plait__pool_put_entry(pool, ENTRY_STOP);
+    for (unsigned i = 0; i < front->workers; i++) /* who is started later gets one then */
+        if (pool->workers[i].runs || pool->workers[i].restart_at)
+            plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
     pthread_mutex_unlock(&pool->lock);
     plait__pool_ring(pool);
 }
 
-/* With the lock held: all pending tasks, each with a reference. */
-static struct task *hold_pending(struct pool *pool)
+/* With the lock held: some of the pending tasks that are left, each with a reference. The bare ones end here. */
+static unsigned hold_pending(struct pool *pool, struct walk *walk, struct task *held[HELD_MAX])
 {
-    struct task *held = NULL;
+    struct plait__pool_record *record;
+    unsigned count = 0;
 
-    for (struct task *task = pool->tasks; task; task = task->next) {
-        if ((load_relaxed(&task->record->word) & TASK_STATUS) != TASK_PENDING)
+    while (count < HELD_MAX && (record = plait__pool_walk(pool, walk)) != NULL) {
+        if ((load_relaxed(&record->word) & TASK_STATUS) != TASK_PENDING)
             continue;
-        add_relaxed(&task->future.references, 1);
-        task->next_held = held;
-        held = task;
+        if (!record->owner) {
+            if (plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE))
+                plait__pool_end_bare(pool, record);
+            continue;
+        }
+        held[count] = task_of(record);
+        add_relaxed(&held[count++]->future.references, 1);
     }
-    return held;
+    return count;
+}
+
+/* Nothing becomes pending any more but what is run again, and that the supervisor does not do now. */
+static void cancel_pending(struct pool *pool)
+{
+    struct task *held[HELD_MAX];
+    struct walk walk = { NULL, 0 };
+    unsigned count;
+
+    do {
+        pthread_mutex_lock(&pool->lock);
+        count = hold_pending(pool, &walk, held);
+        pthread_mutex_unlock(&pool->lock);
+        for (unsigned i = 0; i < count; i++) {
+            plait__pool_cancel(&pool->front, &held[i]->future);
+            plait__future_unreference(&held[i]->future);
+        }
+    } while (count == HELD_MAX);
 }
 
 static void terminate(struct plait_pool *front)
 {
     struct pool *pool = (struct pool *)front;
-    struct task *held, *next;
 
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < front->workers; i++)
         if (pool->workers[i].runs)
             plait__child_signal(&pool->workers[i].child, SIGKILL);
     store_release(&pool->shared->stop, 1);
-    held = hold_pending(pool);
     pthread_mutex_unlock(&pool->lock);
-    for (; held; held = next) {
-        next = held->next_held;
-        plait__future_settle(&held->future, ECANCELED, "the pool was terminated");
-        plait__future_unreference(&held->future);
-    }
+    cancel_pending(pool);
     plait__pool_ring(pool);
+}
+
+static void hold(struct plait_pool *front, bool held)
+{
+    struct pool *pool = (struct pool *)front;
+
+    store_release(&pool->shared->paused, held);
+    if (!held)
+        plait_wake(&pool->shared->paused, UINT_MAX, PLAIT_SHARED);
+}
+
+static bool is_held(const struct plait_pool *front)
+{
+    return load_acquire(&((const struct pool *)front)->shared->paused);
 }
 
 static int join(struct plait_pool *front, plait_time_t deadline)
@@ -354,19 +364,50 @@ static int join(struct plait_pool *front, plait_time_t deadline)
     return plait_thread_join(((struct pool *)front)->supervisor, NULL, deadline);
 }
 
-static void look(const struct plait_pool *front, unsigned number, struct plait_pool_worker *worker_out,
-                 uint64_t *failed_out)
+static enum plait_worker_state shown_state(uint32_t state)
+{
+    return state == SLOT_BUSY                                                               ? PLAIT_WORKER_BUSY
+           : state == SLOT_IDLE || state == SLOT_PREPARING || state == SLOT_TIDYING ? PLAIT_WORKER_PREPARING
+                                                                                            : PLAIT_WORKER_IDLE;
+}
+
+/* What the record's task calls, or has called. */
+static plait_task_fn *function_at(struct pool *pool, uint64_t record_offset)
+{
+    const struct plait__pool_record *record = plait__at(pool->base, record_offset);
+    const struct plait__pool_function *function = plait__at(pool->base, load64_relaxed(&record->function));
+
+    return (plait_task_fn *)(uintptr_t)function->fn;
+}
+
+static void look(const struct plait_pool *front, unsigned number, struct plait_pool_worker *worker_out)
 {
     struct pool *pool = (struct pool *)front;
     struct plait__pool_slot *slot = &pool->shared->slots[number];
     struct worker *worker = &pool->workers[number];
+    uint64_t offset;
 
     pthread_mutex_lock(&pool->lock);
     *worker_out = (struct plait_pool_worker){ .pid = worker->runs ? worker->child.pid : 0,
-                                              .busy = load_acquire(&slot->state) == SLOT_BUSY,
-                                              .done = load64_relaxed(&slot->done), .restarts = worker->restarts };
-    *failed_out = load64_relaxed(&slot->failed);
+                                              .since = (plait_time_t)load64_relaxed(&slot->since),
+                                              .done = load64_relaxed(&slot->done), .failed = load64_relaxed(&slot->failed),
+                                              .restarts = worker->restarts };
+    if (worker->runs)
+        worker_out->state = shown_state(load_acquire(&slot->state));
+    offset = load64_acquire(&slot->running);
+    if (worker_out->state == PLAIT_WORKER_BUSY && offset)
+        worker_out->task = function_at(pool, offset);
     pthread_mutex_unlock(&pool->lock);
+}
+
+static uint64_t ended(const struct plait_pool *front)
+{
+    const struct pool *pool = (const struct pool *)front;
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < front->workers; i++)
+        sum += load64_relaxed(&pool->shared->slots[i].done);
+    return sum;
 }
 
 static void destroy(struct plait_pool *front)
@@ -374,17 +415,19 @@ static void destroy(struct plait_pool *front)
     struct pool *pool = (struct pool *)front;
 
     plait_thread_free(pool->supervisor);
-    for (struct module *module; (module = pool->modules) != NULL;) {
-        pool->modules = module->next;
-        free(module);
+    plait__pool_free_functions(pool);
+    for (struct later *later; (later = pool->later) != NULL;) {
+        pool->later = later->next;
+        free(later);
     }
+    plait_queue_free(pool->again);
     plait_queue_free(pool->queue);
     plait_arena_free(pool->arena);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }
 
-/* What all of it lies in: arena, shared struct, queue. */
+/* What all of it lies in: arena, shared struct, queues. */
 static int open_memory(struct pool *pool, const struct plait_pool_opts *opts)
 {
     unsigned participants = opts->workers * 2 + 1024;
@@ -399,8 +442,52 @@ static int open_memory(struct pool *pool, const struct plait_pool_opts *opts)
     err = plait_arena_alloc(pool->arena, shared, (void **)&pool->shared);
     if (err)
         return err;
-    return plait_queue_new(&pool->queue,
-                           &(struct plait_queue_opts){ .item_size = sizeof(uint64_t), .arena = pool->arena });
+    err = plait_queue_new(&pool->again, &(struct plait_queue_opts){ .item_size = sizeof(uint64_t), .arena = pool->arena });
+    if (err)
+        return err;
+    if (pool->by_priority)
+        err = plait_queue_new(&pool->queue, &(struct plait_queue_opts){ .item_size = sizeof(uint64_t), .arena = pool->arena,
+                                                                        .kind = PLAIT_PRIORITY });
+    if (err)
+        return err;
+    pool->line = (struct plait__line_end){ .base = pool->base, .line = &pool->shared->line, .by_priority = pool->queue };
+    return plait__line_make(&pool->line);
+}
+
+/* With the lock held, or while nobody else has the pool. */
+static int share_own(struct pool *pool, plait_task_fn *fn, struct plait__pool_function *function_out)
+{
+    uint64_t function;
+    int err = fn ? plait__pool_name_function(pool, fn, &function) : 0;
+
+    if (err == 0 && fn)
+        *function_out = *(const struct plait__pool_function *)plait__at(pool->base, function);
+    return err;
+}
+
+/* What workers begin and end with. */
+static int share_setup(struct pool *pool, const struct plait_pool_opts *opts)
+{
+    const struct plait__pool_setup *setup = &pool->front.setup;
+    struct plait__pool_shared *shared = pool->shared;
+    void *arg;
+    int err;
+
+    shared->tasks_per_worker = opts->tasks_per_worker;
+    shared->idle_time = opts->min_workers < opts->workers ? setup->idle_time : 0;
+    shared->has_backlog = pool->front.under_way_max != 0;
+    err = share_own(pool, setup->initializer, &shared->initializer);
+    if (err == 0)
+        err = share_own(pool, setup->finalizer, &shared->finalizer);
+    if (err || !setup->arg_size)
+        return err;
+    err = plait_arena_alloc(pool->arena, setup->arg_size, &arg);
+    if (err)
+        return err;
+    memcpy(arg, setup->arg, setup->arg_size);
+    shared->init_arg = plait__offset_in(pool->base, arg);
+    shared->init_arg_size = setup->arg_size;
+    return 0;
 }
 
 static int start_supervisor(struct pool *pool)
@@ -433,21 +520,25 @@ static void stop_workers(struct pool *pool)
     plait_cancel_bind(token);
 }
 
-static int open_pool(const struct plait_pool_opts *opts, struct plait_pool **pool_out)
+static int open_pool(const struct plait_pool_opts *opts, const struct plait__pool_setup *setup, struct plait_pool **pool_out)
 {
     struct pool *pool = calloc(1, sizeof *pool + opts->workers * sizeof *pool->workers);
     int err;
 
     if (!pool)
         return ENOMEM;
-    pool->front.backend = &plait__pool_processes;
-    pool->front.references = 1;
-    pool->front.workers = opts->workers;
-    pool->front.epoch = plait__fork_epoch_renew();
-    snprintf(pool->front.name, sizeof pool->front.name, "%s", opts->name);
+    plait__pool_begin(&pool->front, &plait__pool_processes, opts, setup);
+    pool->by_priority = opts->by_priority;
+    pool->min_workers = opts->min_workers;
     pthread_mutex_init(&pool->lock, NULL);
     err = open_memory(pool, opts);
-    for (unsigned i = 0; i < opts->workers && err == 0; i++)
+    if (err == 0)
+        err = share_setup(pool, opts);
+    if (err == 0) {
+        pool->front.room = &pool->shared->room;
+        pool->front.room_flags = PLAIT_SHARED;
+    }
+    for (unsigned i = 0; i < opts->min_workers && err == 0; i++)
         err = plait__pool_start_worker(pool, i);
     if (err == 0)
         err = start_supervisor(pool);
@@ -465,13 +556,10 @@ const struct plait__pool_backend plait__pool_processes = {
     .submit = submit,
     .close = close_pool,
     .terminate = terminate,
+    .hold = hold,
+    .is_held = is_held,
     .join = join,
     .look = look,
+    .ended = ended,
     .destroy = destroy,
-    .outcome = outcome,
-    .settle = plait__pool_settle,
-    .help = help,
-    .abandon = abandon,
-    .reclaim = reclaim,
-    .settled = settled,
 };

@@ -13,13 +13,29 @@
 
 enum { CACHED_FUNCTIONS = 64 };
 
+/* One that somebody asks for. Its record is where the future's word is. */
 struct task {
-    plait_future_t future;             /* first */
-    struct plait__pool_record *record; /* const */
-    struct task *next, **link;         /* guarded by the pool's lock: the list of all tasks */
-    struct task *next_due;             /* supervisor only */
-    struct task *next_held;            /* terminate only, which runs once */
-    bool collected;                    /* supervisor only: the back-end's reference is being dropped */
+    plait_future_t future;  /* first */
+    struct task *next_due;  /* supervisor only */
+    char *text;             /* of a failure that was written here, by who claimed it from outside; malloc'ed, or NULL */
+};
+
+static inline struct plait__pool_record *record_of(const struct task *task)
+{
+    return (struct plait__pool_record *)task->future.word; /* its first member */
+}
+
+/* The task of a record that is not bare. */
+static inline struct task *task_of(const struct plait__pool_record *record)
+{
+    return (struct task *)(uintptr_t)record->owner;
+}
+
+/* A task that is to be run again, as its entry says, if it has not become another one meanwhile. */
+struct later {
+    plait_time_t due;
+    uint64_t entry;
+    struct later *next;
 };
 
 struct worker {
@@ -29,6 +45,9 @@ struct worker {
     plait_time_t restart_at; /* 0: not to be started */
     plait_time_t back_off;   /* the last delay, 0: none */
     unsigned restarts;
+    bool has_died;           /* the last one, of itself */
+    struct task *late;       /* supervisor only: its task that was too late, of which it may still use the record */
+    plait_time_t kill_at;    /* supervisor only: it was told to end because its task took too long; 0: it was not */
 };
 
 struct module {
@@ -36,28 +55,93 @@ struct module {
     struct module *next;
 };
 
+/* A function that was named once; the same address may be another one when modules have come and gone. */
+struct function {
+    struct plait__pool_function *shared; /* in the arena */
+    uint64_t generation;                 /* of the modules */
+    struct function *next;
+};
+
+/* In the arena; fits a block of 8 KiB, whose own head takes 16 bytes. */
+enum { SLAB_RECORDS = 85 };
+
+struct slab {
+    struct slab *next; /* for the program */
+    uint64_t spare;
+    struct plait__pool_record records[SLAB_RECORDS];
+};
+
 struct pool {
     struct plait_pool front;
     plait_arena_t *arena;              /* const */
     struct plait__arena_header *base;  /* const */
     struct plait__pool_shared *shared; /* const */
-    plait_queue_t *queue;              /* const: of 64-bit entries */
+    plait_queue_t *queue, *again;      /* const: of entries, if they go by priority; from workers, of tasks to be run again */
+    struct plait__line_end line;       /* guarded by lock, as its putter */
+    unsigned min_workers;              /* const */
     plait_thread_t *supervisor;        /* const after open */
+    bool by_priority;                  /* const: the queue's order */
     pthread_mutex_t lock;
-    struct task *tasks;                      /* guarded by lock */
+    struct slab *slabs, **last_slab;         /* guarded by lock: of all records */
     struct plait__pool_record *free_records; /* guarded by lock: linked by `next` */
     struct module *modules;                  /* guarded by lock */
-    struct {
-        plait_task_fn *fn;
-        uint64_t generation, module, function;
-    } functions[CACHED_FUNCTIONS]; /* guarded by lock */
+    struct function *functions;              /* guarded by lock */
+    struct function *cached[CACHED_FUNCTIONS]; /* guarded by lock: by their addresses; NULL: nothing there */
+    struct later *later;           /* guarded by lock: in the order of their times */
+    unsigned running;              /* guarded by lock: workers with a process */
+    unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
+    unsigned broken_starts;        /* supervisor only: workers that have died in their initializer, one after the other */
     struct worker workers[];       /* guarded by lock */
 };
 
-/* Make the supervisor look; put an entry, or a record, into the queue. The caller's cancel token does not concern it. */
+/* ---- pool_records.c: with the lock held ---- */
+
+/* Name a function as workers find it: the offset of a struct plait__pool_function. EINVAL, ENOMEM, ENOSPC. */
+int plait__pool_name_function(struct pool *pool, plait_task_fn *fn, uint64_t *function_out);
+
+/* Get a free record, with a generation of its own; and give it back, when its task has ended or never was. */
+int plait__pool_take_record(struct pool *pool, struct plait__pool_record **record_out);
+void plait__pool_give_record(struct pool *pool, struct plait__pool_record *record);
+
+/* All records, one after the other; begin with {NULL}. NULL: that was the last. */
+struct walk {
+    struct slab *slab;
+    unsigned next;
+};
+
+struct plait__pool_record *plait__pool_walk(struct pool *pool, struct walk *walk);
+
+/* Have back what workers have given back, so that what is DONE otherwise was not. */
+void plait__pool_have_back(struct pool *pool);
+
+/* End a bare task that the caller has claimed, or whose worker is dead. */
+void plait__pool_end_bare(struct pool *pool, struct plait__pool_record *record);
+
+void plait__pool_free_functions(struct pool *pool);
+
+/* ---- pool_processes.c ---- */
+
+/* Make the supervisor look; with the lock held put an entry, or a record's, into the line, whatever the caller's cancel token says. */
 void plait__pool_ring(struct pool *pool);
-int plait__pool_put_entry(struct pool *pool, uint64_t entry);
+int plait__pool_put_entry(struct pool *pool, uint64_t entry, int64_t priority);
 int plait__pool_put_record(struct pool *pool, const struct plait__pool_record *record);
+
+/* With the lock held: does the submitter, or the supervisor, have to see to it that one more worker is started? */
+bool plait__pool_wants_worker(struct pool *pool);
+
+/* ---- pool_again.c: tasks that are run again ---- */
+
+/* With the lock held: a claimed task, which nobody else will end, has failed: is it pending from now on? Then it will be run again. */
+bool plait__pool_run_again(struct pool *pool, struct task *task);
+
+/* With the lock held: has it to wait for its time, and is seen to? */
+bool plait__pool_is_later(struct pool *pool, const struct plait__pool_record *record);
+
+/* With the lock held: see to it that a pending record gets an entry, at its time. */
+void plait__pool_put_again(struct pool *pool, struct plait__pool_record *record);
+
+/* Make the entries whose time has come; returns when the next one's does. */
+plait_time_t plait__pool_queue_again(struct pool *pool);
 
 /* Write how a claimed task ended, and wake who waits for it: the back-end's call of that name. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text);

@@ -19,14 +19,16 @@
 #define BACK_OFF_MIN (10 * PLAIT__MILLISECOND)
 #define BACK_OFF_MAX (5 * PLAIT__SECOND)
 
+enum { BROKEN_STARTS = 3 };
+
 /* ---- The supervisor: finished tasks ------------------------------------------------------------ */
 
 /* With the lock held: note that the task's callbacks are to be called and its reference to be dropped. */
 static void make_due(struct task *task, struct task **due)
 {
-    if (task->collected)
+    if (record_of(task)->is_collected)
         return;
-    task->collected = true;
+    record_of(task)->is_collected = 1;
     task->next_due = *due;
     *due = task;
 }
@@ -55,7 +57,7 @@ static void collect_finished(struct pool *pool)
     while (offset) {
         struct plait__pool_record *record = plait__at(pool->base, offset);
         offset = record->next;
-        make_due((struct task *)(uintptr_t)record->owner, &due);
+        make_due(task_of(record), &due);
     }
     pthread_mutex_unlock(&pool->lock);
     deliver(due);
@@ -76,40 +78,158 @@ static void describe_end(char text[TASK_TEXT], const struct worker *worker, enum
         snprintf(text, TASK_TEXT, "worker %d exited with status %d", pid, WEXITSTATUS(status));
 }
 
-/* With the lock held: queue all pending tasks again, oldest first. */
+static void describe_lateness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra)
+{
+    snprintf(text, TASK_TEXT, "it ran longer than its limit of %g s; worker %d was told to end",
+             (double)extra->work.limit / (double)PLAIT__SECOND, (int)worker->child.pid);
+}
+
+/* Is there a worker that is through with its initializer? */
+static bool serves(struct pool *pool)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < pool->front.workers; i++) {
+        uint32_t state = load_acquire(&pool->shared->slots[i].state);
+
+        any = any || (pool->workers[i].runs && (state == SLOT_TAKING || state == SLOT_BUSY));
+    }
+    return any;
+}
+
+static bool is_pending(const struct plait__pool_record *record)
+{
+    return (load_relaxed(&record->word) & TASK_STATUS) == TASK_PENDING;
+}
+
+/* With the lock held: all pending tasks get an entry, but those that will get one anyway. */
 static void put_pending_again(struct pool *pool)
 {
-    struct task *last = pool->tasks;
+    struct plait__pool_record *record;
 
-    while (last && last->next)
-        last = last->next;
-    for (struct task *task = last; task;) {
-        if ((load_relaxed(&task->record->word) & TASK_STATUS) == TASK_PENDING)
-            plait__pool_put_record(pool, task->record);
-        if (task->link == &pool->tasks)
-            break;
-        task = (struct task *)((char *)task->link - offsetof(struct task, next));
-    }
+    for (struct walk walk = { NULL, 0 }; (record = plait__pool_walk(pool, &walk)) != NULL;)
+        if (is_pending(record) && !plait__pool_is_later(pool, record))
+            plait__pool_put_record(pool, record);
+}
+
+/*
+ * With the lock held: the dead worker had perhaps an entry in hand, which then stands in its slot. If it had it from a queue
+ * by priority, it does not, so all pending tasks get one more. Claims make a second entry harmless.
+ */
+static void put_taken_again(struct pool *pool, uint64_t taking)
+{
+    struct plait__pool_record *record = plait__entry_offset(taking) ? plait__at(pool->base, plait__entry_offset(taking)) : NULL;
+
+    if (pool->by_priority)
+        put_pending_again(pool);
+    if (record && record->generation == (taking & GENERATION_MASK) && is_pending(record))
+        plait__pool_put_again(pool, record);
+}
+
+/* With the lock held: end a task that its worker will not end; returns the state before. */
+static uint32_t end_for_worker(struct pool *pool, struct task *task, int code, const char *text)
+{
+    plait__pool_settle(&task->future, code, text);
+    add64_relaxed(&pool->front.settled, 1);
+    plait__pool_make_room(&pool->front);
+    return plait__task_done(task->future.word);
+}
+
+/* With the lock held: tell of the end of a task, as its worker would have; `before` is its state before the end. */
+static void tell_end(struct task *task, uint32_t before, struct task **due)
+{
+    if (before & TASK_WAITERS)
+        plait_wake(task->future.word, UINT_MAX, PLAIT_SHARED);
+    if (before & TASK_NOTIFY)
+        make_due(task, due);
 }
 
 /* With the lock held: one task that the dead worker number `number` may have had. */
-static void see_to_task(struct pool *pool, struct task *task, uint32_t number, const char *text, struct task **due)
+static void see_to_task(struct pool *pool, struct plait__pool_record *record, uint32_t number, const char *text, struct task **due)
 {
-    uint32_t *word = &task->record->word;
-    uint32_t seen = load_acquire(word); /* E2 */
+    uint32_t seen = load_acquire(&record->word); /* E2 */
+    bool runs = (seen & TASK_STATUS) == TASK_RUNNING, terminated = load_acquire(&pool->front.state) == POOL_TERMINATED;
 
-    if (seen >> TASK_WORKER_SHIFT != number || (seen & TASK_STATUS) < TASK_RUNNING)
+    if ((seen >> TASK_WORKER_SHIFT & ~(uint32_t)TASK_FINISHING) != number || (seen & TASK_STATUS) < TASK_RUNNING)
         return;
-    if ((seen & TASK_STATUS) == TASK_RUNNING) {
-        bool terminated = load_acquire(&pool->front.state) == POOL_TERMINATED;
-        plait__pool_settle(&task->future, terminated ? ECANCELED : EOWNERDEAD, terminated ? "the pool was terminated" : text);
-        add64_relaxed(&pool->front.settled, 1);
-        seen = plait__task_done(word);
+    if (!record->owner) {
+        if (runs)
+            plait__pool_end_bare(pool, record);
+        else
+            plait__pool_give_record(pool, record); /* it had it in hand */
+        return;
     }
-    if (seen & TASK_WAITERS)
-        plait_wake(word, UINT_MAX, PLAIT_SHARED);
-    if (seen & TASK_NOTIFY)
-        make_due(task, due);
+    if (runs && plait__pool_run_again(pool, task_of(record)))
+        return;
+    if (runs)
+        seen = end_for_worker(pool, task_of(record), terminated ? ECANCELED : EOWNERDEAD,
+                              terminated ? "the pool was terminated" : text);
+    tell_end(task_of(record), seen, due);
+}
+
+/* With the lock held: all of them. */
+static void see_to_tasks(struct pool *pool, uint32_t number, const char *text, struct task **due)
+{
+    struct plait__pool_record *record;
+
+    plait__pool_have_back(pool);
+    for (struct walk walk = { NULL, 0 }; (record = plait__pool_walk(pool, &walk)) != NULL;)
+        see_to_task(pool, record, number, text, due);
+}
+
+/* With the lock held: its task was too late, and may have waited for the worker's end. Returns the reference on it. */
+static struct task *see_to_late(struct pool *pool, struct worker *worker, struct task **due)
+{
+    struct task *task = worker->late;
+    char text[TASK_TEXT];
+
+    worker->late = NULL;
+    if (!task || plait_future_is_ready(&task->future) || plait__pool_run_again(pool, task))
+        return task;
+    describe_lateness(text, worker, plait__pool_extra(pool->base, record_of(task)));
+    tell_end(task, end_for_worker(pool, task, ETIMEDOUT, text), due);
+    return task;
+}
+
+/* Had the worker of that number claimed it, and not ended it? */
+static bool is_run_by(const struct plait__pool_record *record, uint32_t number)
+{
+    uint32_t seen = load_acquire(&record->word);
+
+    return (seen & TASK_STATUS) == TASK_RUNNING && (seen >> TASK_WORKER_SHIFT & ~(uint32_t)TASK_FINISHING) == number;
+}
+
+/*
+ * With the lock held: memory for a result that the dead worker had got and not handed over. It was handing it over if its
+ * task's record has it as well; then it goes with that.
+ */
+static void see_to_result(struct pool *pool, struct plait__pool_slot *slot, uint32_t number)
+{
+    uint64_t running = load64_relaxed(&slot->running);
+    struct plait__pool_record *record = running ? plait__at(pool->base, running) : NULL;
+
+    plait__arena_settle(pool->base);
+    if (record && is_run_by(record, number) && record->result_offset == slot->result)
+        slot->result = 0;
+    plait__pool_release(pool->base, &slot->result);
+}
+
+/* With the lock held: when is a worker to be there again that has ended in that state? 0: not until it is wanted. */
+static plait_time_t restart_time(const struct pool *pool, struct worker *worker, enum plait__slot_state state, bool had_task)
+{
+    plait_time_t now = plait_now(), delay = worker->back_off;
+    bool soon = now - worker->started < LIVES_LONG && !had_task; /* if a task has killed it, that task is over: no loop comes of it */
+
+    if (state == SLOT_LEFT || state == SLOT_SPARED || load_acquire(&pool->front.state) == POOL_TERMINATED)
+        return 0;
+    if (state == SLOT_RENEWED)
+        return now;
+    /* The first early death is taken for an accident. */
+    worker->back_off = !soon                      ? 0
+                       : !delay                   ? BACK_OFF_MIN
+                       : delay * 2 < BACK_OFF_MAX ? delay * 2
+                                                  : BACK_OFF_MAX;
+    return soon && delay ? now + delay : now;
 }
 
 /* A worker has ended. */
@@ -117,34 +237,45 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
 {
     struct worker *worker = &pool->workers[number];
     struct plait__pool_slot *slot = &pool->shared->slots[number];
-    uint32_t slot_state = load_acquire(&slot->state);
-    struct task *due = NULL;
+    enum plait__slot_state slot_state = (enum plait__slot_state)load_acquire(&slot->state);
+    bool has_died = slot_state < SLOT_LEFT;
+    struct task *due = NULL, *late;
     char text[TASK_TEXT];
-    plait_time_t now = plait_now();
 
+    if (slot_state == SLOT_TIDYING) /* its finalizer has ended it; it is through with all else */
+        slot_state = (enum plait__slot_state)load_relaxed(&slot->leaves);
     collect_finished(pool);
     describe_end(text, worker, state, status);
     pthread_mutex_lock(&pool->lock);
-    for (struct task *task = pool->tasks; task; task = task->next)
-        see_to_task(pool, task, number, text, &due);
-    if (slot_state == SLOT_TAKING && load_acquire(&pool->front.state) != POOL_TERMINATED)
-        put_pending_again(pool);
+    see_to_result(pool, slot, number);
+    see_to_tasks(pool, number, text, &due);
+    late = see_to_late(pool, worker, &due);
+    if (slot_state == SLOT_TAKING && load_acquire(&pool->front.state) != POOL_TERMINATED) {
+        put_taken_again(pool, load64_relaxed(&slot->taking));
+        pool->leaving = 0; /* what it may have had was perhaps a SPARE */
+    }
+    if (slot_state == SLOT_SPARED && pool->leaving)
+        pool->leaving--;
+    pool->broken_starts = slot_state == SLOT_PREPARING ? pool->broken_starts + 1 : 0;
     store_release(&slot->state, SLOT_IDLE);
     worker->runs = false;
-    if (slot_state != SLOT_LEFT && load_acquire(&pool->front.state) != POOL_TERMINATED) {
-        bool soon = now - worker->started < LIVES_LONG;
-        /* The first early death is taken for an accident. */
-        worker->restart_at = soon && worker->back_off ? now + worker->back_off : now;
-        worker->back_off = !soon                                  ? 0
-                           : !worker->back_off                    ? BACK_OFF_MIN
-                           : worker->back_off * 2 < BACK_OFF_MAX ? worker->back_off * 2
-                                                                  : BACK_OFF_MAX;
-        if (load_acquire(&pool->front.state) == POOL_CLOSED)
-            plait__pool_put_entry(pool, ENTRY_STOP);
-    }
+    pool->running--;
+    store64_relaxed(&slot->limited, 0);
+    worker->has_died = has_died;
+    worker->restart_at = restart_time(pool, worker, slot_state, load64_relaxed(&slot->running) != 0);
+    store64_relaxed(&slot->running, 0);
+    store64_relaxed(&slot->taking, 0);
+    plait__line_bury(&pool->line, number);
+    if (worker->restart_at && load_acquire(&pool->front.state) == POOL_CLOSED)
+        plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+    worker->kill_at = 0;
     pthread_mutex_unlock(&pool->lock);
     plait__child_drop(&worker->child);
     deliver(due);
+    if (late)
+        plait__future_unreference(&late->future);
+    if (slot_state == SLOT_PREPARING && pool->broken_starts >= BROKEN_STARTS && !serves(pool))
+        plait__pool_break(&pool->front, number, EOWNERDEAD, text);
 }
 
 static void look_for_deaths(struct pool *pool)
@@ -161,6 +292,95 @@ static void look_for_deaths(struct pool *pool)
     }
 }
 
+/* ---- The supervisor: limits --------------------------------------------------------------------- */
+
+/*
+ * With the lock held: it is over the limit and the grace. The task ends here and now, if it does not end by itself; its
+ * record, which the worker may still read and write, stays until that has ended, too.
+ */
+static void end_late(struct pool *pool, uint32_t number, struct plait__pool_record *record, struct task **due)
+{
+    struct worker *worker = &pool->workers[number];
+    struct plait__pool_extra *extra = plait__pool_extra(pool->base, record);
+    struct task *task = task_of(record);
+    char text[TASK_TEXT];
+
+    if (!plait__task_reclaim(&record->word, number, TASK_CLAIMED_OUTSIDE))
+        return;
+    worker->kill_at = plait_now() + extra->work.grace;
+    plait__child_signal(&worker->child, SIGTERM);
+    worker->late = task;
+    plait__future_reference(&task->future);
+    if (extra->attempt < extra->work.retries)
+        return;
+    describe_lateness(text, worker, extra);
+    tell_end(task, end_for_worker(pool, task, ETIMEDOUT, text), due);
+}
+
+/* With the lock held: see to the task that the worker runs, if it has a limit. Returns when to look again. */
+static plait_time_t watch_task(struct pool *pool, uint32_t number, struct task **due)
+{
+    uint64_t offset = load64_acquire(&pool->shared->slots[number].limited);
+    struct plait__pool_record *record;
+    struct plait__pool_extra *extra;
+    plait_time_t started, late, now;
+    uint32_t seen;
+
+    if (!offset)
+        return PLAIT_FOREVER;
+    record = plait__at(pool->base, offset);
+    seen = load_acquire(&record->word);
+    if (seen >> TASK_WORKER_SHIFT != number || (seen & TASK_STATUS) != TASK_RUNNING)
+        return PLAIT_FOREVER;
+    /* If it is another task by now, its extra is not the worker's to free, and stays while we have the lock. */
+    extra = plait__pool_extra(pool->base, record);
+    started = extra ? (plait_time_t)load64_acquire(&extra->started) : 0;
+    if (!started || !extra->work.limit) /* or it is about to begin, then the bell will ring */
+        return PLAIT_FOREVER;
+    now = plait_now();
+    late = started + extra->work.limit;
+    if (now < late)
+        return late;
+    plait__task_flag(&record->word, TASK_LATE);
+    if (now < late + extra->work.grace)
+        return late + extra->work.grace;
+    end_late(pool, number, record, due);
+    return pool->workers[number].kill_at ? pool->workers[number].kill_at : PLAIT_FOREVER;
+}
+
+/* With the lock held: a worker that was told to end. */
+static plait_time_t watch_end(struct worker *worker)
+{
+    if (plait_now() < worker->kill_at)
+        return worker->kill_at;
+    if (worker->kill_at != PLAIT_FOREVER)
+        plait__child_signal(&worker->child, SIGKILL);
+    worker->kill_at = PLAIT_FOREVER;
+    return PLAIT_FOREVER;
+}
+
+/* See to tasks that run too long; returns when to look again. */
+static plait_time_t watch_limits(struct pool *pool)
+{
+    plait_time_t next = PLAIT_FOREVER;
+    struct task *due = NULL;
+
+    pthread_mutex_lock(&pool->lock);
+    for (unsigned i = 0; i < pool->front.workers; i++) {
+        struct worker *worker = &pool->workers[i];
+        plait_time_t look;
+
+        if (!worker->runs)
+            continue;
+        look = worker->kill_at ? watch_end(worker) : watch_task(pool, i, &due);
+        if (look < next)
+            next = look;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    deliver(due);
+    return next;
+}
+
 /* ---- The supervisor: workers -------------------------------------------------------------------- */
 
 int plait__pool_start_worker(struct pool *pool, uint32_t number)
@@ -170,7 +390,10 @@ int plait__pool_start_worker(struct pool *pool, uint32_t number)
     struct plait__child child;
     int err;
 
-    plait_queue_ref(pool->queue, &arg.queue);
+    arg.by_priority = pool->by_priority;
+    if (pool->queue)
+        plait_queue_ref(pool->queue, &arg.queue);
+    plait_queue_ref(pool->again, &arg.again);
     err = plait__child_start(&(struct plait__spawn){ .target = plait__pool_worker_main, .arg = &arg,
                                                      .arg_size = sizeof arg, .name = pool->front.name, .daemon = true,
                                                      .ignores_interrupt = true, .carry_fd = plait__arena_fd(pool->arena) },
@@ -180,13 +403,64 @@ int plait__pool_start_worker(struct pool *pool, uint32_t number)
     pthread_mutex_lock(&pool->lock);
     worker->child = child;
     worker->runs = true;
-    worker->restarts += worker->started != 0;
+    pool->running++;
+    worker->restarts += worker->has_died;
+    worker->has_died = false;
     worker->started = plait_now();
     worker->restart_at = 0;
     if (load_acquire(&pool->front.state) == POOL_TERMINATED)
         plait__child_signal(&child, SIGKILL);
     pthread_mutex_unlock(&pool->lock);
     return 0;
+}
+
+bool plait__pool_wants_worker(struct pool *pool)
+{
+    if (pool->running >= pool->front.workers || pool->min_workers == pool->front.workers ||
+        load_acquire(&pool->front.state) == POOL_TERMINATED || load_acquire(&pool->shared->paused))
+        return false;
+    return plait__pool_under_way(&pool->front) > pool->running;
+}
+
+/* Have one more started, if it is wanted. */
+static void want_worker(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (plait__pool_wants_worker(pool))
+        for (unsigned i = 0; i < pool->front.workers; i++) {
+            struct worker *worker = &pool->workers[i];
+
+            if (worker->runs || worker->restart_at)
+                continue;
+            worker->restart_at = plait_now();
+            if (load_acquire(&pool->front.state) == POOL_CLOSED)
+                plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+            break;
+        }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* Let workers go that have waited for long. */
+static void see_to_idle(struct pool *pool)
+{
+    uint32_t idle = __atomic_exchange_n(&pool->shared->idle, 0, __ATOMIC_ACQUIRE);
+
+    if (!idle || load_acquire(&pool->front.state) != POOL_RUNNING)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    for (; idle && pool->running > pool->min_workers + pool->leaving; idle--)
+        if (plait__pool_put_entry(pool, ENTRY_SPARE, INT64_MAX) == 0)
+            pool->leaving++;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* A worker's initializer has failed. */
+static void see_to_failure(struct pool *pool)
+{
+    struct plait__pool_shared *shared = pool->shared;
+
+    if (load_acquire(&shared->broken) == 2 && load_acquire(&pool->front.state) != POOL_TERMINATED)
+        plait__pool_break(&pool->front, shared->broken_worker, shared->broken_code, shared->broken_text);
 }
 
 /* Start those whose time has come; returns when the next one's does. */
@@ -217,18 +491,23 @@ static plait_time_t restart_due(struct pool *pool)
 /* Is nothing left to supervise? If tasks are pending without a worker, have one started. */
 static bool is_over(struct pool *pool)
 {
-    bool over = load_acquire(&pool->front.state) != POOL_RUNNING;
+    bool over = load_acquire(&pool->front.state) != POOL_RUNNING, now = false;
+    struct plait__pool_record *record;
 
     for (unsigned i = 0; i < pool->front.workers && over; i++)
         over = !pool->workers[i].runs && !pool->workers[i].restart_at;
     if (!over || load_acquire(&pool->front.state) == POOL_TERMINATED)
         return over;
     pthread_mutex_lock(&pool->lock);
-    for (struct task *task = pool->tasks; task && over; task = task->next)
-        over = (load_relaxed(&task->record->word) & TASK_STATUS) != TASK_PENDING;
-    if (!over) {
+    for (struct walk walk = { NULL, 0 }; (record = plait__pool_walk(pool, &walk)) != NULL;) {
+        bool pending = is_pending(record);
+
+        over = over && !pending;
+        now = now || (pending && !plait__pool_is_later(pool, record));
+    }
+    if (now) {
         put_pending_again(pool);
-        plait__pool_put_entry(pool, ENTRY_STOP);
+        plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
         pool->workers[0].restart_at = plait_now();
     }
     pthread_mutex_unlock(&pool->lock);
@@ -247,7 +526,7 @@ void *plait__pool_supervise(void *arg)
 {
     struct pool *pool = arg;
 
-    plait__pool_enter(&pool->front);
+    plait__pool_enter(&pool->front, 0);
     for (;;) {
         const uint32_t *ends = ends_word(pool);
         struct plait_wait_word words[] = {
@@ -257,13 +536,20 @@ void *plait__pool_supervise(void *arg)
 
         collect_finished(pool);
         look_for_deaths(pool);
-        plait_time_t until = restart_due(pool);
+        see_to_failure(pool);
+        see_to_idle(pool);
+        want_worker(pool);
+        plait_time_t until = restart_due(pool), limit = watch_limits(pool), again = plait__pool_queue_again(pool);
         if (is_over(pool))
             break;
+        if (again < until)
+            until = again;
         if (ends != ends_word(pool))
             continue;
         /* The nursery itself may die without a word. */
         plait_time_t look = plait_now() + LOOK_EVERY;
+        if (limit < until)
+            until = limit;
         plait_wait_many(words, ends ? 2 : 1, NULL, until < look ? until : look);
     }
     collect_finished(pool);

@@ -18,7 +18,7 @@
 #include "base/options.h"
 #include "base/races.h"
 #include "exec/finish.h"
-#include "exec/nursery.h"
+#include "exec/nursery_wire.h"
 #include "wait/waitable.h"
 
 /*
@@ -53,6 +53,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static plait_process_t *started;       /* guarded by lock */
 static pid_t owner;                    /* whose list that is */
 static uint32_t names_given;           /* atomic */
+static uint32_t was_entered;           /* atomic: plait_init was called; a new execution of this program will do so, too */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* ---- The list ----------------------------------------------------------------------------- */
@@ -110,7 +111,6 @@ static plait_process_t *unfinished(void)
 void plait__processes_finish(void)
 {
     plait_process_t *process;
-    struct plait__child child;
 
     if (owner != getpid())
         return;
@@ -119,12 +119,17 @@ void plait__processes_finish(void)
         pthread_mutex_lock(&lock);
         process = unfinished();
         if (process)
-            child = process->child;
+            process->handles++; /* others may drop theirs meanwhile */
         pthread_mutex_unlock(&lock);
         if (!process)
             break;
-        plait__child_wait(&child, PLAIT_FOREVER);
+        plait__child_wait(&process->child, PLAIT_FOREVER);
+        plait_process_free(process);
     }
+    pthread_mutex_lock(&lock);
+    for (process = started; process; process = process->next)
+        plait__child_leave(&process->child);
+    pthread_mutex_unlock(&lock);
     plait__nursery_leave();
 }
 
@@ -140,6 +145,8 @@ int plait_init(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     plait__races_once(&once, register_handlers);
+    store_relaxed(&was_entered, 1);
+    plait__newborn_enter();
     return plait__nursery_enter();
 }
 
@@ -170,13 +177,15 @@ static plait_process_t *copy_options(const struct plait_process_opts *opts)
         size += string_size(opts->argv[argc]);
     for (; opts->envp && opts->envp[envc]; envc++)
         size += string_size(opts->envp[envc]);
-    process = calloc(1, sizeof *process + (argc + envc + 2) * sizeof(char *) + size);
+    process = calloc(1, sizeof *process + (argc + envc + 2) * sizeof(char *) + opts->fd_count * sizeof *opts->fds + size);
     if (!process)
         return NULL;
     char **argv = (char **)(process + 1), **envp = argv + argc + 1;
-    char *room = (char *)(envp + envc + 1);
+    struct plait_process_fd *fds = (struct plait_process_fd *)(envp + envc + 1);
+    char *room = (char *)(fds + opts->fd_count);
     process->spawn = (struct plait__spawn){ .target = opts->target, .arg = opts->arg, .arg_size = opts->arg_size,
-                                            .daemon = opts->daemon, .carry_fd = -1,
+                                            .daemon = opts->daemon, .carry_fd = -1, .fds = fds, .fd_count = opts->fd_count,
+                                            .from_now = opts->method == PLAIT_FORK, .afresh = opts->method == PLAIT_SPAWN,
                                             .streams = { opts->stdin_fd, opts->stdout_fd, opts->stderr_fd } };
     process->handles = 1;
     process->spawn.name = copy_string(&room, opts->name);
@@ -188,7 +197,28 @@ static plait_process_t *copy_options(const struct plait_process_opts *opts)
     process->spawn.argv = opts->argv ? argv : NULL;
     process->spawn.envp = opts->envp ? envp : NULL;
     process->spawn.directory = copy_string(&room, opts->directory);
+    for (size_t i = 0; i < opts->fd_count; i++)
+        fds[i] = opts->fds[i];
     return process;
+}
+
+static int number_of(const struct plait_process_fd *fd)
+{
+    return fd->as ? fd->as : fd->fd;
+}
+
+static bool are_sound(const struct plait_process_fd *fds, size_t count)
+{
+    if (count > PLAIT_PROCESS_FDS_MAX || (count && !fds))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (number_of(&fds[i]) < 3)
+            return false;
+        for (size_t j = 0; j < i; j++)
+            if (number_of(&fds[j]) == number_of(&fds[i]))
+                return false;
+    }
+    return true;
 }
 
 int plait_process_new_sized(plait_process_t **process_out, const struct plait_process_opts *given, size_t given_size)
@@ -197,7 +227,8 @@ int plait_process_new_sized(plait_process_t **process_out, const struct plait_pr
     char made_up[32];
 
     if (!process_out || plait__options_read(&opts, sizeof opts, given, given_size) || !opts.target == !opts.program ||
-        opts.arg_size > ARG_SIZE_MAX || (opts.arg_size && !opts.arg))
+        opts.arg_size > ARG_SIZE_MAX || (opts.arg_size && !opts.arg) || !are_sound(opts.fds, opts.fd_count) ||
+        (unsigned)opts.method > PLAIT_SPAWN || (opts.method != PLAIT_NURSERY && opts.program))
         return EINVAL;
     if (!opts.name) {
         snprintf(made_up, sizeof made_up, "plait-%u", add_relaxed(&names_given, 1) + 1);
@@ -212,6 +243,8 @@ int plait_process_start(plait_process_t *process)
     uint32_t state = NEW;
     int err;
 
+    if (process->spawn.afresh && !load_relaxed(&was_entered))
+        return EINVAL;
     if (!cas_acqrel(&process->state, &state, STARTING))
         return EBUSY;
     plait__races_once(&once, register_handlers);

@@ -4,11 +4,16 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <plait/cancel.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
+#include "exec/packed.h"
+
+#define RETRY_MAX (60 * PLAIT__SECOND)
 
 bool plait__task_claim(uint32_t *word, uint32_t claimer)
 {
@@ -16,6 +21,16 @@ bool plait__task_claim(uint32_t *word, uint32_t claimer)
 
     while ((seen & TASK_STATUS) == TASK_PENDING)
         if (cas_acquire(word, &seen, (seen & TASK_FLAGS) | TASK_RUNNING | claimer << TASK_WORKER_SHIFT)) /* E1 */
+            return true;
+    return false;
+}
+
+bool plait__task_reclaim(uint32_t *word, uint32_t other, uint32_t claimer)
+{
+    uint32_t seen = load_relaxed(word);
+
+    while ((seen & ~(uint32_t)TASK_FLAGS) == (TASK_RUNNING | other << TASK_WORKER_SHIFT))
+        if (cas_acquire(word, &seen, (seen & TASK_FLAGS) | TASK_RUNNING | claimer << TASK_WORKER_SHIFT))
             return true;
     return false;
 }
@@ -39,6 +54,35 @@ bool plait__task_flag(uint32_t *word, uint32_t flag)
     return false;
 }
 
+int64_t plait__retry_delay(const struct plait__work *work, unsigned attempt)
+{
+    int64_t delay = work->retry_after;
+
+    while (attempt-- > 0 && delay > 0 && delay < RETRY_MAX)
+        delay *= 2;
+    return delay > RETRY_MAX && work->retry_after < RETRY_MAX ? RETRY_MAX : delay;
+}
+
+uint32_t plait__task_stir(uint32_t *word)
+{
+    uint32_t seen = load_relaxed(word);
+
+    while (!cas_acqrel(word, &seen, seen ^ TASK_STIRRED))
+        ;
+    return seen;
+}
+
+int plait__task_room(struct plait_task *task, size_t size, void **room_out)
+{
+    if (task->result == task->context) {
+        task->result = NULL;
+        task->result_size = 0;
+    }
+    free(task->context);
+    *room_out = task->context = malloc(size);
+    return task->context ? 0 : ENOMEM;
+}
+
 int plait_task_return(plait_task_t *task, const void *bytes, size_t size)
 {
     void *room = task->bytes;
@@ -52,7 +96,7 @@ int plait_task_return(plait_task_t *task, const void *bytes, size_t size)
             memset((char *)task->slot + kept, 0, task->slot_size - kept);
         return 0;
     }
-    if (size > TASK_INLINE) {
+    if (size > task->inline_max) {
         err = task->room(task, size, &room);
         if (err)
             return err;
@@ -76,7 +120,12 @@ int plait_task_fail(plait_task_t *task, int code, const char *format, ...)
 
 bool plait_task_is_cancelled(const plait_task_t *task)
 {
-    return (load_relaxed(task->word) & TASK_STOP) || load_relaxed(task->stop);
+    return (load_relaxed(task->word) & (TASK_STOP | TASK_LATE)) || (task->stop && load_relaxed(task->stop));
+}
+
+unsigned plait_task_attempt(const plait_task_t *task)
+{
+    return task->attempt;
 }
 
 unsigned plait_task_worker(const plait_task_t *task)
@@ -95,7 +144,7 @@ static int run_map(struct plait_task *task, plait_task_fn *fn, const struct plai
         return err;
     memset(room, 0, size);
     struct plait__map_result *result = room;
-    struct plait_task item = { .word = task->word, .stop = task->stop, .worker = task->worker, .is_item = true,
+    struct plait_task item = { .word = task->word, .stop = task->stop, .worker = task->worker, .attempt = task->attempt, .is_item = true,
                                .slot_size = work->result_size };
     for (uint64_t i = 0; i < work->count; i++) {
         item.slot = (char *)(result + 1) + i * work->result_size;
@@ -119,7 +168,9 @@ int plait__task_run(struct plait_task *task, plait_task_fn *fn, const struct pla
     plait_cancel_t *token = plait_cancel_bind(NULL); /* the waits of a task are not its worker's */
     int code;
 
-    if (work->count)
+    if (work->is_packed)
+        code = plait__packed_run(task, fn, work, arg);
+    else if (work->count)
         code = run_map(task, fn, work, arg);
     else
         code = fn(task, arg, work->arg_size);

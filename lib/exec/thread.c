@@ -19,17 +19,15 @@
  * from then on.
  *
  * E1 result: whoever joined stores `result`, then releases JOINED; joiners acquire the word, then read. What the thread says of
- * its failure is stored before it releases ENDED.
+ * its failure (thread_failure.c) is stored before it releases ENDED.
  * E2 pthread, native_id: the thread stores them, then releases RUNNING; readers acquire.
  * E4 pid: who starts stores `pid`, then releases STARTING; who has acquired a later state than NEW reads it. Two may try to
  * start at once, so it is atomic; they are of one process and store the same.
- * E5 hook: who sets it releases what the function needs; a thread that fails acquires it.
  *
  * The struct belongs to its handles and to the running thread: `owners` counts them, and the last one gives the memory back (E3:
  * acquire and release on `owners`). A pthread that nobody has joined is detached by that last one.
  *
- * All threads that are alive are in a list, under a lock; a handle is given out under it, so before the thread takes itself out and
- * drops its share.
+ * All threads that are alive are in a list (thread_list.c).
  *
  * Exit: `unfinished` counts the running threads that are not daemons; its top bit says that exit waits.
  * The count and the list are of one process: a child after fork starts with its only thread.
@@ -38,7 +36,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +45,6 @@
 #include <unistd.h>
 
 #include <plait/cancel.h>
-#include <plait/error.h>
-#include <plait/thread.h>
 #include <plait/wait.h>
 
 #include "base/atomic.h"
@@ -57,39 +52,11 @@
 #include "base/races.h"
 #include "base/tls.h"
 #include "exec/finish.h"
+#include "exec/thread.h"
 #include "wait/point.h"
 #include "wait/waitable.h"
 
-enum thread_state { NEW, STARTING, RUNNING, ENDED, JOINING, JOINED, REFUSED };
-
 #define EXIT_WAITS 0x80000000u
-
-enum { CPUS_MAX = 4096, WORD_BITS = 8 * sizeof(unsigned long), TEXT_MAX = 256 };
-
-/* As the kernel wants it. */
-struct cpus {
-    unsigned long words[CPUS_MAX / WORD_BITS];
-};
-
-struct plait_thread {
-    uint32_t state;         /* atomic: enum thread_state (E1, E2) */
-    uint32_t owners;        /* atomic: handles, and the running thread (E3) */
-    void *(*target)(void *); /* const after new */
-    void *arg;              /* const after new */
-    void *result;           /* written before JOINED (E1) */
-    pthread_t pthread;      /* written before RUNNING (E2) */
-    pthread_attr_t attr;    /* const after new */
-    struct cpus *cpus;      /* const after new; NULL: any */
-    uint32_t pid;           /* atomic: of the process that started it; stored before STARTING (E4) */
-    uint32_t native_id;     /* atomic: written before RUNNING (E2) */
-    bool daemon;            /* const after new */
-    bool adopted;           /* const after new: it was not made here */
-    int error;              /* written before ENDED (E1) */
-    char *error_text;       /* the same; NULL: none */
-    plait_thread_t *next;   /* guarded by list_lock, as prev */
-    plait_thread_t *prev;
-    char name[];            /* const after new */
-};
 
 static PLAIT_TLS plait_thread_t *current;
 
@@ -98,47 +65,6 @@ static uint32_t names_given;  /* atomic */
 static pid_t unfinished_pid;  /* process that `unfinished` is about; written by prepare and after fork */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t adopted_key; /* const after prepare: an adopted thread's own handle */
-
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static plait_thread_t *list;  /* guarded by list_lock: who is alive */
-static size_t listed;         /* guarded by list_lock: how many */
-
-/* ---- The list ---------------------------------------------------------------------------- */
-
-static void enter_list(plait_thread_t *thread)
-{
-    pthread_mutex_lock(&list_lock);
-    thread->prev = NULL;
-    thread->next = list;
-    if (list)
-        list->prev = thread;
-    list = thread;
-    listed++;
-    pthread_mutex_unlock(&list_lock);
-}
-
-static void leave_list(plait_thread_t *thread)
-{
-    pthread_mutex_lock(&list_lock);
-    if (thread->prev)
-        thread->prev->next = thread->next;
-    else
-        list = thread->next;
-    if (thread->next)
-        thread->next->prev = thread->prev;
-    listed--;
-    pthread_mutex_unlock(&list_lock);
-}
-
-/* In a child: nobody else is there. */
-static void list_only(plait_thread_t *thread)
-{
-    pthread_mutex_init(&list_lock, NULL);
-    list = NULL;
-    listed = 0;
-    if (thread)
-        enter_list(thread);
-}
 
 /* ---- Owners ------------------------------------------------------------------------------ */
 
@@ -190,7 +116,7 @@ static void forget_after_fork(void)
 {
     unfinished_pid = getpid();
     store_relaxed(&unfinished, caller_counts());
-    list_only(current);
+    plait__threads_only(current);
     if (current) { /* the only thread */
         store_relaxed(&current->pid, (uint32_t)unfinished_pid);
         store_relaxed(&current->native_id, (uint32_t)own_id());
@@ -202,7 +128,7 @@ void plait__thread_forget(void)
     if (current && current->adopted)
         pthread_setspecific(adopted_key, NULL);
     current = NULL;
-    list_only(NULL);
+    plait__threads_only(NULL);
     store_relaxed(&unfinished, 0);
 }
 
@@ -224,7 +150,7 @@ static void finished(void)
 
 /* ---- The life of a thread ---------------------------------------------------------------- */
 
-static void set_state(plait_thread_t *thread, enum thread_state state)
+static void set_state(plait_thread_t *thread, enum plait__thread_state state)
 {
     store_release(&thread->state, state);
     plait_wake(&thread->state, UINT_MAX, 0);
@@ -236,7 +162,7 @@ static void ended(void *arg)
     bool counts = !thread->daemon;
 
     current = NULL;
-    leave_list(thread);
+    plait__threads_leave(thread);
     set_state(thread, ENDED);
     drop(thread);
     if (counts)
@@ -272,7 +198,7 @@ static void adopted_ended(void *arg)
     plait_thread_t *thread = arg;
 
     current = NULL;
-    leave_list(thread);
+    plait__threads_leave(thread);
     set_state(thread, JOINED);
     drop(thread);
 }
@@ -314,7 +240,7 @@ static plait_thread_t *adopt(void)
     store_relaxed(&thread->native_id, (uint32_t)own_id());
     store_release(&thread->state, RUNNING); /* E2 */
     current = thread;
-    enter_list(thread);
+    plait__threads_enter(thread);
     return thread;
 }
 
@@ -402,15 +328,19 @@ static void await_first_steps(const plait_thread_t *thread)
     plait_cancel_bind(token);
 }
 
-/* A pthread for it. Whether it may use its CPUs only the thread itself is told. */
+/*
+ * A pthread for it. Whether it may use its CPUs only the thread itself is told. Where they do not matter, the thread may have
+ * ended before this returns, and whoever it has told of may have freed the handle.
+ */
 static int create(plait_thread_t *thread)
 {
+    bool has_cpus = thread->cpus != NULL;
     pthread_t pthread;
     int err = pthread_create(&pthread, &thread->attr, run, thread);
 
     if (err)
         return err == EPERM ? EPERM : EAGAIN;
-    if (!thread->cpus)
+    if (!has_cpus)
         return 0;
     await_first_steps(thread);
     if (load_acquire(&thread->state) != REFUSED)
@@ -435,11 +365,11 @@ int plait_thread_start(plait_thread_t *thread)
     if (!thread->daemon)
         add_relaxed(&unfinished, 1);
     add_relaxed(&thread->owners, 1); /* relaxed: pthread_create comes after it */
-    enter_list(thread);
+    plait__threads_enter(thread);
     err = create(thread);
     if (err == 0)
         return 0;
-    leave_list(thread);
+    plait__threads_leave(thread);
     sub_acqrel(&thread->owners, 1); /* E3; the caller's handle is left */
     if (!thread->daemon)
         finished();
@@ -539,30 +469,6 @@ bool plait_thread_is_daemon(const plait_thread_t *thread)
     return thread->daemon;
 }
 
-int plait_thread_enumerate(plait_thread_t **threads, size_t room, size_t *count_out)
-{
-    size_t count = 0;
-
-    pthread_mutex_lock(&list_lock);
-    for (plait_thread_t *thread = list; thread && count < room; thread = thread->next) {
-        add_relaxed(&thread->owners, 1); /* relaxed: it cannot be the last while it is in the list */
-        threads[count++] = thread;
-    }
-    *count_out = listed;
-    pthread_mutex_unlock(&list_lock);
-    return 0;
-}
-
-size_t plait_thread_active_count(void)
-{
-    size_t count;
-
-    pthread_mutex_lock(&list_lock);
-    count = listed;
-    pthread_mutex_unlock(&list_lock);
-    return count;
-}
-
 /* Running, and in this process? */
 static bool is_running(const plait_thread_t *thread)
 {
@@ -585,7 +491,7 @@ int plait_thread_pthread(const plait_thread_t *thread, pthread_t *pthread_out)
 }
 
 /* In a child of fork, whose copy of somebody else's handle this is: the thread cannot drop its share any more. */
-static void drop_inherited(plait_thread_t *thread, enum thread_state state)
+static void drop_inherited(plait_thread_t *thread, enum plait__thread_state state)
 {
     uint32_t last = state == STARTING || state == RUNNING ? 2 : 1;
 
@@ -595,7 +501,7 @@ static void drop_inherited(plait_thread_t *thread, enum thread_state state)
 
 int plait_thread_free(plait_thread_t *thread)
 {
-    enum thread_state state;
+    enum plait__thread_state state;
 
     if (!thread)
         return 0;
@@ -605,56 +511,4 @@ int plait_thread_free(plait_thread_t *thread)
     else
         drop_inherited(thread, state);
     return 0;
-}
-
-/* ---- Failure ------------------------------------------------------------------------------ */
-
-static void tell_failure(plait_thread_t *thread, int code, const char *text)
-{
-    fprintf(stderr, "plait: thread %s failed: %s (%s)\n", thread ? thread->name : "?", text, plait_strerror(code));
-}
-
-static plait_thread_failed_fn *failure_hook = tell_failure; /* atomic (E5) */
-
-plait_thread_failed_fn *plait_thread_set_failure_hook(plait_thread_failed_fn *hook)
-{
-    return __atomic_exchange_n(&failure_hook, hook, __ATOMIC_ACQ_REL); /* E5 */
-}
-
-void plait_thread_fail(int code, const char *format, ...)
-{
-    plait_thread_failed_fn *hook = loadptr_acquire(&failure_hook); /* E5 */
-    plait_thread_t *thread = plait_thread_current();
-    char text[TEXT_MAX];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    code = code ? code : EINVAL;
-    if (hook)
-        hook(thread, code, text);
-    if (thread) {
-        free(thread->error_text);
-        thread->error_text = strdup(text);
-        thread->error = code;
-    }
-    pthread_exit(NULL);
-}
-
-static bool has_ended(const plait_thread_t *thread)
-{
-    uint32_t state = load_acquire(&thread->state); /* E1 */
-
-    return state == ENDED || state == JOINING || state == JOINED;
-}
-
-int plait_thread_error(const plait_thread_t *thread)
-{
-    return has_ended(thread) ? thread->error : 0;
-}
-
-const char *plait_thread_error_text(const plait_thread_t *thread)
-{
-    return has_ended(thread) && thread->error_text ? thread->error_text : "";
 }
