@@ -245,9 +245,9 @@ static void race_all(const struct bench_metric *m, char **globs)
 
 int main(int argc, char **argv)
 {
-    const struct bench_metric *const tables[] = { bench_locks, bench_rwlocks, bench_sems, bench_barriers, bench_events,
+    const struct bench_metric *const tables[] = { bench_locks, bench_rwlocks, bench_sems, bench_barriers, bench_events, bench_turns,
                                                   bench_counts, bench_arenas, bench_queues, bench_sizes, bench_piles, bench_pipes, bench_broadcasts, bench_dicts,
-                                                  bench_lists, bench_latest, bench_arrays, bench_pools, bench_timers, bench_any };
+                                                  bench_lists, bench_latest, bench_arrays, bench_pools, bench_crews, bench_timers, bench_any };
     const char *wanted = getenv("BENCH_ROUNDS");
     pthread_t second;
 

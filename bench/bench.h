@@ -54,9 +54,9 @@ struct bench_metric {
 };
 
 /* The tables, each ended by a metric without a name. */
-extern const struct bench_metric bench_locks[], bench_rwlocks[], bench_sems[], bench_barriers[], bench_events[], bench_counts[],
+extern const struct bench_metric bench_locks[], bench_rwlocks[], bench_sems[], bench_barriers[], bench_events[], bench_turns[], bench_counts[],
     bench_arenas[], bench_queues[], bench_sizes[], bench_piles[], bench_pipes[], bench_broadcasts[], bench_dicts[], bench_lists[], bench_latest[], bench_arrays[],
-    bench_pools[], bench_timers[], bench_any[];
+    bench_pools[], bench_crews[], bench_timers[], bench_any[];
 
 /* The monotonic clock, in seconds. */
 double bench_now(void);

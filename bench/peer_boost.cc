@@ -3,9 +3,11 @@
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <boost/interprocess/sync/interprocess_sharable_mutex.hpp>
+#include <boost/timer/progress_display.hpp>
 
 #include <cstring>
 #include <new>
+#include <ostream>
 #include <string>
 #include <vector>
 #include <unistd.h>
@@ -236,4 +238,12 @@ double boost_reading(const bench_load *load)
 {
     return with_sharable(
         [](const bench_load *l, sharable *m) { return bench_reading_run(l, m, reading_member, bench_processes); }, load);
+}
+
+double boost_progress(const bench_load *load)
+{
+    std::ostream nowhere(nullptr);
+    boost::timer::progress_display display(load->ops, nowhere);
+
+    return bench_free(load, &display, [](void *d) { ++*static_cast<boost::timer::progress_display *>(d); }, [](void *) {});
 }

@@ -95,7 +95,7 @@ double ev_late(const struct bench_load *load)
         ev_timer_start(own, &few[i]);
     }
     ev_run(own, 0);
-    told = bench_late_quantile(late, load);
+    told = bench_late_quantile(late, load, "libev");
     ev_loop_destroy(own);
     free(late);
     free(few);

@@ -241,6 +241,28 @@ def pool_map(operations, width):
         return timed(operations, lambda: pool.map(nothing, range(operations)))
 
 
+def one_more(x):
+    return x + 1
+
+
+def imap(operations, width, name, chunk):
+    with mp.Pool(width) as pool:
+        pool.apply(nothing)
+        return timed(operations, lambda: sum(getattr(pool, name)(one_more, range(operations), chunk)))
+
+
+def pool_imap(operations, width):
+    return imap(operations, width, "imap", 1)
+
+
+def pool_imap_chunks(operations, width):
+    return imap(operations, width, "imap", 1000)
+
+
+def pool_imap_unordered(operations, width):
+    return imap(operations, width, "imap_unordered", 1)
+
+
 def timer(operations, width):
     def start_and_cancel():
         for _ in range(operations):

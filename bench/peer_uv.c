@@ -108,7 +108,7 @@ double uv_late(const struct bench_load *load)
         uv_timer_start(&few[i], tell, after, 0);
     }
     uv_run(&loop, UV_RUN_DEFAULT);
-    told = bench_late_quantile(late, load);
+    told = bench_late_quantile(late, load, "libuv");
     for (uint64_t i = 0; i < load->ops; i++)
         uv_close((uv_handle_t *)&few[i], NULL);
     uv_run(&loop, UV_RUN_DEFAULT);

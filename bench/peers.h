@@ -22,7 +22,9 @@ BENCH_PEER bench_run uv_tasks, uv_add_and_cancel, uv_move, uv_late;
 BENCH_PEER bench_run ev_add_and_cancel, ev_move, ev_late;
 BENCH_PEER bench_run absl_free, absl_contended, absl_turns, absl_notified, absl_count_down;
 BENCH_PEER bench_run tbb_queue_bounded, tbb_queue_unbounded, tbb_tasks, tbb_heap, tbb_heap_of_numbers;
+BENCH_PEER bench_run tbb_fibs, tbb_fibs_invoked, tbb_queens, tbb_trees, tbb_regions, tbb_scales, tbb_unevens, tbb_sums;
 BENCH_PEER bench_run moodycamel_queue, moodycamel_queue_tokens, moodycamel_sized;
+BENCH_PEER bench_run boost_progress; /* for one thread: its counter is a plain one */
 BENCH_PEER bench_run boost_message_queue, boost_message_pairs, boost_managed_memory, boost_spread, boost_sized;
 
 #ifdef __cplusplus

@@ -77,7 +77,7 @@ static double ours_late(const struct bench_load *load)
     }
     for (uint64_t i = 0; i < load->ops; i++)
         plait_timer_join(&few[i], PLAIT_FOREVER);
-    told = bench_late_quantile(late, load);
+    told = bench_late_quantile(late, load, "plait");
     free(late);
     free(few);
     return told;

@@ -3,6 +3,7 @@
 #ifndef BENCH_TIMING_H
 #define BENCH_TIMING_H
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "bench.h"
@@ -73,10 +74,23 @@ static inline int bench_late_by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static inline double bench_late_quantile(double *late, const struct bench_load *load)
+/* Each of them, with whose it is, at the end of the file that BENCH_LATENESS names: for a picture. */
+static inline void bench_late_note(const double *late, const struct bench_load *load, const char *whose)
+{
+    const char *path = getenv("BENCH_LATENESS");
+    FILE *file = path ? fopen(path, "a") : NULL;
+
+    for (uint64_t i = 0; file && i < load->ops; i++)
+        fprintf(file, "%s\t%.3f\n", whose, 1e6 * late[i]);
+    if (file)
+        fclose(file);
+}
+
+static inline double bench_late_quantile(double *late, const struct bench_load *load, const char *whose)
 {
     uint64_t at = load->ops * load->size / 100;
 
+    bench_late_note(late, load, whose);
     qsort(late, load->ops, sizeof *late, bench_late_by_size);
     at = at < load->ops ? at : load->ops - 1;
     return late[at] > 1e-9 ? late[at] : 1e-9;

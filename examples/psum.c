@@ -35,6 +35,8 @@ static struct file *files;
 static size_t file_count, file_room;
 static off_t bytes_total;
 static unsigned long long failures;
+static plait_progress_t progress;
+static plait_bar_t *bar, *bar_on_output; /* NULL: there is none; and none on the terminal to which the sums go */
 
 static void *must(void *memory)
 {
@@ -47,7 +49,9 @@ static void *must(void *memory)
 
 static void report(const char *path, const char *reason)
 {
+    plait_bar_hide(bar);
     fprintf(stderr, "psum: %s: %s\n", path, reason);
+    plait_bar_show(bar);
     failures++;
 }
 
@@ -147,6 +151,7 @@ static void print_sum(const unsigned char *digest, const char *path)
 {
     bool escape = strpbrk(path, "\\\n\r") != NULL;
 
+    plait_bar_hide(bar_on_output);
     if (escape)
         putchar('\\');
     for (int i = 0; i < DIGEST_SIZE; i++)
@@ -162,27 +167,7 @@ static void print_sum(const unsigned char *digest, const char *path)
         else
             putchar(*p);
     putchar('\n');
-}
-
-static void draw_bar(size_t done, off_t bytes, plait_time_t started, bool last)
-{
-    static plait_time_t drawn;
-    plait_time_t now = plait_now();
-    double seconds = (double)(now - started) / 1e9, rate = seconds > 0 ? (double)bytes / seconds : 0;
-    int filled = bytes_total ? (int)(20 * bytes / bytes_total) : 20;
-    char bar[21];
-
-    if (!isatty(STDERR_FILENO) || (!last && now - drawn < 100000000))
-        return;
-    drawn = now;
-    for (int i = 0; i < 20; i++)
-        bar[i] = i < filled ? '#' : '.';
-    bar[20] = 0;
-    fprintf(stderr, "\r[%s] %zu/%zu files  %.1f/%.1f MB  %.1f MB/s  %.0f s left \033[K", bar, done, file_count,
-            (double)bytes / 1e6, (double)bytes_total / 1e6, rate / 1e6,
-            rate > 0 ? (double)(bytes_total - bytes) / rate : 0);
-    if (last)
-        fputs("\r\033[K", stderr);
+    plait_bar_show(bar_on_output);
 }
 
 static void print_stats(plait_pool_t *pool, double seconds)
@@ -204,20 +189,20 @@ static int submit(plait_pool_t *pool, size_t i, plait_future_t **future_out)
     return plait_pool_apply_async(pool, sum_file, files[i].path, strlen(files[i].path) + 1, future_out);
 }
 
-/* Wait for file i's sum and print it; the bar goes on meanwhile. A file whose worker was killed is given out again. */
-static void collect(plait_pool_t *pool, size_t i, plait_future_t *future, off_t *bytes, plait_time_t started)
+/* Wait for file i's sum and print it. A file whose worker was killed is given out again. */
+static void collect(plait_pool_t *pool, size_t i, plait_future_t *future)
 {
     const void *digest;
     size_t size;
     int err;
 
     for (int attempt = 1;; attempt++) {
-        while (plait_future_wait(future, plait_after(0.1)) == ETIMEDOUT)
-            draw_bar(i, *bytes, started, false);
         err = plait_future_get(future, &digest, &size, PLAIT_FOREVER);
         if (err != EOWNERDEAD || attempt == ATTEMPTS)
             break;
+        plait_bar_hide(bar);
         fprintf(stderr, "psum: %s: %s; trying again\n", files[i].path, plait_future_error_text(future));
+        plait_bar_show(bar);
         plait_future_free(future);
         err = submit(pool, i, &future);
         if (err) {
@@ -230,16 +215,14 @@ static void collect(plait_pool_t *pool, size_t i, plait_future_t *future, off_t 
     else
         print_sum(digest, files[i].path);
     plait_future_free(future);
-    *bytes += files[i].size;
-    draw_bar(i + 1, *bytes, started, false);
+    plait_progress_advance(&progress, 1, (uint64_t)files[i].size);
 }
 
 /* Keep `ahead` files under way; collect them in order. */
-static void sum_all(plait_pool_t *pool, size_t ahead, plait_time_t started)
+static void sum_all(plait_pool_t *pool, size_t ahead)
 {
     plait_future_t **under_way = must(calloc(ahead, sizeof *under_way));
     size_t next = 0;
-    off_t bytes = 0;
 
     for (size_t i = 0; i < file_count; i++) {
         for (; next < file_count && next < i + ahead; next++) {
@@ -250,10 +233,13 @@ static void sum_all(plait_pool_t *pool, size_t ahead, plait_time_t started)
                 under_way[next % ahead] = NULL;
             }
         }
-        if (under_way[i % ahead])
-            collect(pool, i, under_way[i % ahead], &bytes, started);
+        if (!under_way[i % ahead])
+            continue;
+        /* To be woken for each of many short ones would take the workers' CPUs away from them. */
+        if (!plait_future_is_ready(under_way[i % ahead]) && i + ahead / 2 < next && under_way[(i + ahead / 2) % ahead])
+            plait_future_wait(under_way[(i + ahead / 2) % ahead], plait_after(0.02));
+        collect(pool, i, under_way[i % ahead]);
     }
-    draw_bar(file_count, bytes, started, true);
     free(under_way);
 }
 
@@ -311,7 +297,11 @@ int main(int argc, char **argv)
         return 1;
     }
     started = plait_now();
-    sum_all(pool, (size_t)opts.workers * AHEAD_PER_WORKER, started);
+    plait_progress_init(&progress, file_count, (uint64_t)bytes_total, 0);
+    plait_bar_new(&bar, &(struct plait_bar_opts){ .progress = &progress, .title = "psum", .items = "files", .units = "B" });
+    bar_on_output = isatty(STDOUT_FILENO) ? bar : NULL;
+    sum_all(pool, (size_t)opts.workers * AHEAD_PER_WORKER);
+    plait_bar_free(bar);
     if (stats)
         print_stats(pool, (double)(plait_now() - started) / 1e9);
     plait_pool_close(pool);
