@@ -54,7 +54,7 @@ typedef struct plait_barrier {
     uint64_t ended[4];     /* atomic: the state that the last resets ended, by their number */
     uint64_t arena_offset; /* const after init: distance from the arena's header, 0 if private */
     uint64_t birth;        /* const after init: shared: tells it from others that were here before */
-    uint32_t vain_spins;   /* atomic: a hint how to wait */
+    uint32_t vain_looks;   /* atomic: a hint how to wait */
     uint32_t spare[3];
 } plait_barrier_t;
 

@@ -223,30 +223,37 @@ static inline __attribute__((always_inline)) int sleep_on(plait_barrier_t *barri
 }
 
 /*
- * Is it worth a spin to await the end of this round? Only if those who are missing can be on their way on other CPUs: never where
- * there are two parties for each. Where they have other things to do it is tried in few rounds only: every 2nd, 4th, at least 8th,
- * as more of them were in vain. In several rounds in turn: the first spin may be in vain because the others still have to wake up
- * from a sleep.
+ * Is it worth the while to await the end of this round without a sleep? Where the others have other things to do it is tried in few
+ * rounds only: every 2nd, 4th, at least 8th, as more of them were in vain. In several rounds in turn: the first may be in vain because
+ * the others still have to wake up from a sleep.
  */
-static bool is_worth_a_spin(const plait_barrier_t *barrier, uint64_t mine)
+static bool is_worth_a_look(const plait_barrier_t *barrier, uint64_t mine)
 {
-    uint32_t vain = load_relaxed(&barrier->vain_spins); /* relaxed: a hint */
+    uint32_t vain = load_relaxed(&barrier->vain_looks); /* relaxed: a hint */
 
     if (vain > VAIN_MAX) /* damaged */
         vain = VAIN_MAX;
-    return barrier->parties - arrived(mine) < plait__cpus() && barrier->parties < 2 * plait__cpus() &&
-           (mine / ROUND) % (STREAK << vain) < STREAK;
+    return (mine / ROUND) % (STREAK << vain) < STREAK;
 }
 
-static void spin(plait_barrier_t *barrier, uint64_t mine, plait_time_t deadline)
+/* Can those who are missing be on their way on other CPUs? Never where there are two parties for each. */
+static bool are_all_running(const plait_barrier_t *barrier, uint64_t mine)
 {
-    bool paid = plait__spin_until_changed(PLAIT__SPIN_CHANGE, round_word(barrier), upper(mine), deadline);
-    uint32_t vain = load_relaxed(&barrier->vain_spins);
+    return barrier->parties - arrived(mine) < plait__cpus() && barrier->parties < 2 * plait__cpus();
+}
+
+/* Look for the end of the round on this CPU, or give it to those who are missing. */
+static void look_for_the_end(plait_barrier_t *barrier, uint64_t mine, plait_time_t deadline)
+{
+    bool paid = are_all_running(barrier, mine)
+                    ? plait__spin_until_changed(PLAIT__SPIN_CHANGE, round_word(barrier), upper(mine), deadline)
+                    : plait__yield_until_changed(round_word(barrier), upper(mine), deadline);
+    uint32_t vain = load_relaxed(&barrier->vain_looks);
 
     if (paid && vain > 0 && vain <= VAIN_MAX)
-        store_relaxed(&barrier->vain_spins, vain - 1);
+        store_relaxed(&barrier->vain_looks, vain - 1);
     else if (!paid && vain < VAIN_MAX)
-        store_relaxed(&barrier->vain_spins, vain + 1);
+        store_relaxed(&barrier->vain_looks, vain + 1);
 }
 
 /* Wait for the others, having arrived: `mine` is the state that the caller made. */
@@ -256,7 +263,7 @@ static int wait_for_round(plait_barrier_t *barrier, uint64_t mine, plait_time_t 
     int err = 0;
 
     if (!(mine & SLEEPERS))
-        spin(barrier, mine, deadline);
+        look_for_the_end(barrier, mine, deadline);
     for (;;) {
         uint64_t now = load64_acquire(&barrier->state); /* E1 */
 
@@ -336,7 +343,7 @@ static int arrive(plait_barrier_t *barrier, bool has_action, plait_time_t deadli
         if (is_last && !has_action)
             *mine_out = completed(state);
         else
-            *mine_out = (state + 1) | (is_last || is_worth_a_spin(barrier, state + 1) ? 0 : SLEEPERS);
+            *mine_out = (state + 1) | (is_last || is_worth_a_look(barrier, state + 1) ? 0 : SLEEPERS);
         if (cas64_acqrel(&barrier->state, &state, *mine_out)) { /* E1 */
             if (is_last && !has_action)
                 wake_if(barrier, state);

@@ -20,6 +20,11 @@
  * away for a microsecond it finds dozens. Where there is but one each time, somebody may be waiting for the answer to
  * it, and the look comes at once.
  *
+ * Where there are more threads than CPUs, those who are to change the word may be waiting for ours. A yield lets them run for less
+ * than half of what a sleep and a wake take. But the kernel may give the CPU to another program for a whole slice, some
+ * milliseconds. So a yield is timed, and one that was late keeps all threads of this process from yielding for a long time
+ * against it, longer at each such loss in turn.
+ *
  * The pause instruction takes from 5 to 45 ns, as CPUs differ, so pauses are counted by a rate measured once.
  */
 #include "wait/spin.h"
@@ -30,6 +35,7 @@
 #include <plait/time.h>
 
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/tls.h"
 #include "wait/hook.h"
 
@@ -39,8 +45,13 @@ enum {
     TRY_LAST = 4096,
     WAKING = 120000,  /* nanoseconds, as are the next */
     AWAY_STEP = 50,
-    AWAY_MAX = 1500
+    AWAY_MAX = 1500,
+    YIELDS = 16
 };
+
+#define LATE (PLAIT__MILLISECOND / 2)
+#define REST_FACTOR 64 /* of how late it was; and at most */
+#define REST_MAX (8 * PLAIT__SECOND)
 
 /* All in nanoseconds. */
 struct manner {
@@ -212,5 +223,44 @@ bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, u
             return true;
         }
     } while (plait__spin_pause(&spin));
+    return false;
+}
+
+/* ---- Giving the CPU to others ---- */
+
+/* plait_time_t; relaxed: hints. When to try it again; how long the last pause was. */
+static uint64_t yield_again, rest;
+
+static void came_back_late(plait_time_t now, plait_time_t took)
+{
+    plait_time_t again = (plait_time_t)load64_relaxed(&yield_again), pause = (plait_time_t)load64_relaxed(&rest);
+
+    if (now < again) /* another thread has learnt it */
+        return;
+    pause = now - again < 4 * pause ? 2 * pause : REST_FACTOR * took;
+    pause = pause < REST_MAX ? pause : REST_MAX;
+    store64_relaxed(&rest, (uint64_t)pause);
+    store64_relaxed(&yield_again, (uint64_t)(now + pause));
+}
+
+bool plait__yield_until_changed(const uint32_t *word, uint32_t expected, plait_time_t deadline)
+{
+    plait_time_t now = plait_now();
+
+    if (now < (plait_time_t)load64_relaxed(&yield_again) || plait__wait_is_hooked() ||
+        (deadline != PLAIT_FOREVER && deadline - now < 2 * LATE))
+        return false;
+    for (int i = 0; i < YIELDS; i++) {
+        plait_time_t before = now;
+
+        sched_yield();
+        now = plait_now();
+        if (now - before > LATE) {
+            came_back_late(now, now - before);
+            return load_relaxed(word) != expected;
+        }
+        if (load_relaxed(word) != expected)
+            return true;
+    }
     return false;
 }

@@ -56,6 +56,13 @@ void plait__spin_came(struct plait__spin *spin, size_t count);
 /* A whole spin as long as *word equals `expected`; true when it changed. */
 bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, uint32_t expected, plait_time_t deadline);
 
+/*
+ * Where those who are to change *word want this CPU: give it to others, a few times, as long as *word equals `expected`. True when it
+ * changed. False at once in a fiber, shortly before the deadline, and for a while after a CPU came back late, to this process, as
+ * somebody else had use for it.
+ */
+bool plait__yield_until_changed(const uint32_t *word, uint32_t expected, plait_time_t deadline);
+
 /* The number of CPUs that this process could run on when it was first asked. */
 unsigned plait__cpus(void);
 
