@@ -21,7 +21,7 @@
  * it, and the look comes at once.
  *
  * Where there are more threads than CPUs, those who are to change the word may be waiting for ours. A yield lets them run for less
- * than half of what a sleep and a wake take. But the kernel may give the CPU to another program for a whole slice, some
+ * than half of what a sleep and a wake take; where one is to give way to the other again and again, neither sleeps any more. But the kernel may give the CPU to another program for a whole slice, some
  * milliseconds. So a yield is timed, and one that was late keeps all threads of this process from yielding for a long time
  * against it, longer at each such loss in turn.
  *
@@ -46,7 +46,9 @@ enum {
     WAKING = 120000,  /* nanoseconds, as are the next */
     AWAY_STEP = 50,
     AWAY_MAX = 1500,
-    YIELDS = 16
+    YIELDS = 16,
+    YIELDS_LAST = 2, /* after a spin */
+    VAIN_MAX = 8
 };
 
 #define LATE (PLAIT__MILLISECOND / 2)
@@ -75,6 +77,7 @@ static PLAIT_TLS struct {
     uint32_t budget; /* nanoseconds; 0: not set yet */
     uint32_t losses; /* since the last that paid, or the last long try */
     uint32_t until_try;
+    uint32_t waits, vain_yields;
 } learnt[PLAIT__SPIN_WAYS];
 static PLAIT_TLS uint32_t away; /* where what comes is counted: until the first look */
 
@@ -138,20 +141,36 @@ static uint32_t budget_for(enum plait__spin_way way)
     return learnt[way].losses < learnt[way].until_try ? learnt[way].budget : manners[way].long_try;
 }
 
+/*
+ * A yield after a spin is tried in every wait, or, the oftener it was in vain of late, every 2nd, 4th, at least 256th. Never by rivals;
+ * nor by those who ask and answer, who would keep each other on one CPU, where a sleeper is woken on another that is free.
+ */
+static uint32_t yields_for(enum plait__spin_way way)
+{
+    if (way >= PLAIT__SPIN_ANSWER || learnt[way].waits++ & ((1u << learnt[way].vain_yields) - 1))
+        return 0;
+    return YIELDS_LAST;
+}
+
 struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t deadline)
 {
     struct plait__spin spin = { .way = way };
     uint32_t budget;
 
-    if (deadline <= PLAIT_NOW || plait__cpus() == 1 || plait__wait_is_hooked())
+    if (deadline <= PLAIT_NOW || plait__wait_is_hooked())
         return spin;
-    budget = budget_for(way);
+    spin.yields = yields_for(way);
+    budget = plait__cpus() > 1 ? budget_for(way) : 0;
     if (deadline != PLAIT_FOREVER) {
         plait_time_t time_left = deadline - plait_now();
 
         if (time_left < budget)
             budget = time_left > 0 ? (uint32_t)time_left : 0;
+        if (time_left < 2 * LATE)
+            spin.yields = 0;
     }
+    if (budget == 0)
+        return spin;
     spin.total = spin.left = pauses(budget);
     spin.gap = pauses(way == PLAIT__SPIN_BATCH || way == PLAIT__SPIN_ASKED ? away : manners[way].gap_first);
     spin.gap_last = pauses(manners[way].gap_last);
@@ -171,6 +190,58 @@ static void lost(struct plait__spin *spin)
         learnt[spin->way].until_try *= 2;
 }
 
+/* ---- Giving the CPU to others ---- */
+
+/* plait_time_t; relaxed: hints. When to try it again; how long the last pause was. */
+static uint64_t yield_again, rest;
+
+static void came_back_late(plait_time_t now, plait_time_t took)
+{
+    plait_time_t again = (plait_time_t)load64_relaxed(&yield_again), pause = (plait_time_t)load64_relaxed(&rest);
+
+    if (now < again) /* another thread has learnt it */
+        return;
+    pause = now - again < 4 * pause ? 2 * pause : REST_FACTOR * took;
+    pause = pause < REST_MAX ? pause : REST_MAX;
+    store64_relaxed(&rest, (uint64_t)pause);
+    store64_relaxed(&yield_again, (uint64_t)(now + pause));
+}
+
+/* Has no yield come back late a short while ago? */
+static bool may_yield(plait_time_t now)
+{
+    return now >= (plait_time_t)load64_relaxed(&yield_again);
+}
+
+/* Give the CPU to others, at *now, which is brought up to date. False if it came back late. */
+static bool yield_once(plait_time_t *now)
+{
+    plait_time_t before = *now;
+
+    sched_yield();
+    *now = plait_now();
+    if (*now - before <= LATE)
+        return true;
+    came_back_late(*now, *now - before);
+    return false;
+}
+
+/* The last part of a spin. True: look again. */
+static bool give_way(struct plait__spin *spin)
+{
+    plait_time_t now = plait_now();
+
+    if (!may_yield(now))
+        return false;
+    if (!spin->has_yielded && learnt[spin->way].vain_yields < VAIN_MAX)
+        learnt[spin->way].vain_yields++;
+    spin->has_yielded = true;
+    spin->yields = yield_once(&now) ? spin->yields - 1 : 0;
+    return true;
+}
+
+/* ---- The rest of a spin ---- */
+
 bool plait__spin_pause(struct plait__spin *spin)
 {
     uint32_t gap = spin->gap < spin->left ? spin->gap : spin->left;
@@ -178,7 +249,7 @@ bool plait__spin_pause(struct plait__spin *spin)
     if (gap == 0) {
         if (spin->total)
             lost(spin);
-        return false;
+        return spin->yields && give_way(spin);
     }
     for (uint32_t i = 0; i < gap; i++)
         cpu_relax();
@@ -194,6 +265,8 @@ void plait__spin_paid(struct plait__spin *spin)
     uint64_t took = (uint64_t)(spin->total - spin->left) * RATE_UNIT / pause_rate();
     uint64_t wanted = 2 * took + manner->budget_min;
 
+    if (spin->has_yielded)
+        learnt[spin->way].vain_yields = 0;
     if (spin->total == 0) /* a call that does not wait: nothing is learnt, least of all a budget below the least */
         return;
     if (wanted > *budget)
@@ -226,39 +299,15 @@ bool plait__spin_until_changed(enum plait__spin_way way, const uint32_t *word, u
     return false;
 }
 
-/* ---- Giving the CPU to others ---- */
-
-/* plait_time_t; relaxed: hints. When to try it again; how long the last pause was. */
-static uint64_t yield_again, rest;
-
-static void came_back_late(plait_time_t now, plait_time_t took)
-{
-    plait_time_t again = (plait_time_t)load64_relaxed(&yield_again), pause = (plait_time_t)load64_relaxed(&rest);
-
-    if (now < again) /* another thread has learnt it */
-        return;
-    pause = now - again < 4 * pause ? 2 * pause : REST_FACTOR * took;
-    pause = pause < REST_MAX ? pause : REST_MAX;
-    store64_relaxed(&rest, (uint64_t)pause);
-    store64_relaxed(&yield_again, (uint64_t)(now + pause));
-}
-
 bool plait__yield_until_changed(const uint32_t *word, uint32_t expected, plait_time_t deadline)
 {
     plait_time_t now = plait_now();
+    bool in_time = true;
 
-    if (now < (plait_time_t)load64_relaxed(&yield_again) || plait__wait_is_hooked() ||
-        (deadline != PLAIT_FOREVER && deadline - now < 2 * LATE))
+    if (!may_yield(now) || plait__wait_is_hooked() || (deadline != PLAIT_FOREVER && deadline - now < 2 * LATE))
         return false;
-    for (int i = 0; i < YIELDS; i++) {
-        plait_time_t before = now;
-
-        sched_yield();
-        now = plait_now();
-        if (now - before > LATE) {
-            came_back_late(now, now - before);
-            return load_relaxed(word) != expected;
-        }
+    for (int i = 0; i < YIELDS && in_time; i++) {
+        in_time = yield_once(&now);
         if (load_relaxed(word) != expected)
             return true;
     }

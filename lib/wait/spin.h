@@ -15,6 +15,7 @@ enum plait__spin_way {
     PLAIT__SPIN_TURN,   /* one change that may as well be long in coming */
     PLAIT__SPIN_STREAM, /* one of a stream of changes, by somebody who is to be disturbed little */
     PLAIT__SPIN_BATCH,  /* the same, where what has come can be counted (plait__spin_came) */
+    /* Without yields: */
     PLAIT__SPIN_ANSWER, /* what another process or thread is asked for now, and may have to be woken for */
     PLAIT__SPIN_ASKED,  /* the next that is asked for, which can be counted as with BATCH */
     PLAIT__SPIN_RIVALS, /* a thing that others take and give back again and again */
@@ -34,12 +35,14 @@ enum plait__spin_way {
  *     sleep
  *
  * It ends by itself: when the time that this thread spends on such spins, which adapts to how they went of late, is over, and
- * not after the deadline; at once on one CPU, in a fiber, and with PLAIT_NOW.
+ * not after the deadline; at once in a fiber, and with PLAIT_NOW. At its end it gives the CPU to others, if that was of use of late.
  */
 struct plait__spin {
     enum plait__spin_way way;
     uint32_t total, left;   /* pauses */
     uint32_t gap, gap_last; /* pauses until the next look; the longest */
+    uint32_t yields;        /* left, after the pauses */
+    bool has_yielded;
 };
 
 struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t deadline);
