@@ -160,7 +160,7 @@ struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t dead
     if (deadline <= PLAIT_NOW || plait__wait_is_hooked())
         return spin;
     spin.yields = yields_for(way);
-    budget = plait__cpus() > 1 ? budget_for(way) : 0;
+    budget = budget_for(way);
     if (deadline != PLAIT_FOREVER) {
         plait_time_t time_left = deadline - plait_now();
 
@@ -169,7 +169,7 @@ struct plait__spin plait__spin_begin(enum plait__spin_way way, plait_time_t dead
         if (time_left < 2 * LATE)
             spin.yields = 0;
     }
-    if (budget == 0)
+    if (plait__cpus() == 1)
         return spin;
     spin.total = spin.left = pauses(budget);
     spin.gap = pauses(way == PLAIT__SPIN_BATCH || way == PLAIT__SPIN_ASKED ? away : manners[way].gap_first);
