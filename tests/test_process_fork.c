@@ -17,6 +17,7 @@
 
 #include "support/child.h"
 #include "support/cmocka.h"
+#include "support/processes.h"
 
 /* What processes tell the test; mapped before any was made. */
 static struct shared {
@@ -29,13 +30,6 @@ static int present; /* what the program's memory has at the moment */
 /* ---- Targets ---- */
 
 static int tell_present(const void *arg, size_t size) { return present; }
-static int give_code(const void *arg, size_t size) { return *(const int *)arg; }
-
-static int kill_self(const void *arg, size_t size)
-{
-    kill(getpid(), *(const int *)arg);
-    return 0;
-}
 
 static void arrive(void)
 {
@@ -78,17 +72,6 @@ static plait_process_t *start(struct plait_process_opts opts)
         return process;
     plait_process_free(process);
     return NULL;
-}
-
-/* The exit code, or 12345. */
-static int finish(plait_process_t *process)
-{
-    int code = 12345;
-
-    if (!process || plait_process_join(process, plait_after(60)) != 0 || plait_process_exitcode(process, &code) != 0)
-        code = 12345;
-    plait_process_free(process);
-    return code;
 }
 
 static int run(int (*target)(const void *, size_t), const void *arg, size_t size)
@@ -135,16 +118,6 @@ static void fork_sees_the_memory_as_it_is(void **state)
     assert_int_equal(plait_process_start(process), 0);
     assert_int_equal(finish(process), 0); /* the nursery's, as it was when that was made */
     present = 0;
-}
-
-static int sum_bytes(const void *arg, size_t size)
-{
-    const unsigned char *bytes = arg;
-    unsigned sum = 0;
-
-    for (size_t i = 0; i < size; i++)
-        sum += bytes[i];
-    return (uintptr_t)arg % 16 ? 255 : (int)(sum % 251);
 }
 
 static void fork_gets_argument_name_and_streams_as_any_target(void **state)

@@ -15,6 +15,7 @@
 
 #include "support/child.h"
 #include "support/cmocka.h"
+#include "support/processes.h"
 #include "support/watched.h"
 
 static int changed = 1; /* by the program, when it runs */
@@ -24,23 +25,6 @@ static int arguments;   /* that main was given; 0: it has not begun */
 
 static int tell_changed(const void *arg, size_t size) { return changed; }
 static int tell_arguments(const void *arg, size_t size) { return arguments; }
-static int give_code(const void *arg, size_t size) { return *(const int *)arg; }
-
-static int kill_self(const void *arg, size_t size)
-{
-    kill(getpid(), *(const int *)arg);
-    return 0;
-}
-
-static int sum_bytes(const void *arg, size_t size)
-{
-    const unsigned char *bytes = arg;
-    unsigned sum = 0;
-
-    for (size_t i = 0; i < size; i++)
-        sum += bytes[i];
-    return (uintptr_t)arg % 16 ? 255 : (int)(sum % 251);
-}
 
 static int look_around(const void *arg, size_t size)
 {
@@ -73,7 +57,6 @@ static int wait_for_ever(const void *arg, size_t size)
 }
 
 static plait_process_t *start(struct plait_process_opts opts);
-static int finish(plait_process_t *process);
 
 static int spawn_another(const void *arg, size_t size)
 {
@@ -93,17 +76,6 @@ static plait_process_t *start(struct plait_process_opts opts)
         return process;
     plait_process_free(process);
     return NULL;
-}
-
-/* The exit code, or 12345. */
-static int finish(plait_process_t *process)
-{
-    int code = 12345;
-
-    if (!process || plait_process_join(process, plait_after(60)) != 0 || plait_process_exitcode(process, &code) != 0)
-        code = 12345;
-    plait_process_free(process);
-    return code;
 }
 
 static int run(int (*target)(const void *, size_t), const void *arg, size_t size)
