@@ -732,6 +732,24 @@ static void barrier_party_that_is_slow_to_look_knows_its_round(void **state)
         }
 }
 
+static void barrier_in_a_full_arena_has_no_place_for_another_thread(void **state)
+{
+    plait_arena_t *arena = NULL;
+    struct scene *scene = NULL;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1u << 20, .participants = 1 }), 0);
+    assert_int_equal(plait_arena_alloc(arena, sizeof *scene, (void **)&scene), 0);
+    memset(scene, 0, sizeof *scene);
+    assert_int_equal(plait_barrier_init(&scene->barrier, 1, PLAIT_SHARED), 0);
+    scene->deadline = PLAIT_FOREVER;
+    scene->rounds = 1;
+    assert_int_equal(worker_result(worker_start(*state, pass, scene)), ENOSPC);
+    assert_int_equal(plait_barrier_waiting(&scene->barrier), 0);
+    assert_int_equal(plait_barrier_wait(&scene->barrier, NULL, PLAIT_NOW), 0);
+    assert_false(plait_barrier_is_broken(&scene->barrier));
+    assert_int_equal(plait_arena_free(arena), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -765,6 +783,7 @@ int main(void)
         PROCESSES(barrier_of_the_dead_is_ended),
         PROCESSES(barrier_with_a_stopped_party_waits_for_it),
         PROCESSES(barrier_party_that_is_slow_to_look_knows_its_round),
+        SHARED(barrier_in_a_full_arena_has_no_place_for_another_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

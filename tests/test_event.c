@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/time.h>
 
 #include <plait.h>
@@ -12,7 +11,7 @@
 #include "support/cmocka.h"
 #include "support/stage.h"
 
-enum { WAITERS = 6, ROUNDS = 2000, HANDOVERS = 5000 };
+enum { WAITERS = 6, ROUNDS = 2000 };
 
 /* What a case's workers share. */
 struct scene {
@@ -271,39 +270,6 @@ static void event_is_set_in_the_waiters_own_signal_handler(void **state)
     assert_true(handled > 0);
 }
 
-static void set_each(struct worker *self)
-{
-    plait_event_t **box = self->with;
-
-    for (int i = 0; i < HANDOVERS; i++) {
-        plait_event_t *event;
-
-        while ((event = __atomic_exchange_n(box, NULL, __ATOMIC_ACQUIRE)) == NULL)
-            ;
-        plait_event_set(event);
-    }
-    self->result = 0;
-}
-
-static void event_may_be_freed_by_who_waited(void **state)
-{
-    struct stage *stage = *state;
-    plait_event_t **box = stage_alloc(stage, sizeof *box);
-    struct worker *w;
-
-    assert_non_null(box);
-    w = worker_start(stage, set_each, box);
-    for (int i = 0; i < HANDOVERS; i++) {
-        plait_event_t *event = calloc(1, sizeof *event);
-
-        assert_non_null(event);
-        __atomic_store_n(box, event, __ATOMIC_RELEASE);
-        assert_int_equal(plait_event_wait(event, PLAIT_FOREVER), 0);
-        free(event);
-    }
-    assert_int_equal(worker_result(w), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,7 +285,6 @@ int main(void)
         PROCESSES(event_waiters_killed_leave_nothing_behind),
         SHARED(event_whose_setter_died_before_its_wake_is_seen_within_a_second),
         EVERYWHERE(event_is_set_in_the_waiters_own_signal_handler),
-        PRIVATE(event_may_be_freed_by_who_waited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

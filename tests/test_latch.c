@@ -2,8 +2,8 @@
 /* The contract of plait/latch.h, sentence by sentence. */
 #include <errno.h>
 #include <limits.h>
-#include <stdlib.h>
-#include <string.h>
+#include <signal.h>
+#include <sys/time.h>
 
 #include <plait.h>
 
@@ -194,40 +194,29 @@ static void latch_of_zero_bytes_is_open(void **state)
     assert_int_equal(plait_latch_wait(&closed, PLAIT_NOW), 0);
 }
 
-/* Who is let through frees it while the last count_down may not have returned. */
-static void wait_and_free(struct worker *self)
+static plait_latch_t *in_handler;
+static volatile sig_atomic_t handled, handler_failed; /* the alarm repeats: see tests/test_toy_fiber.c */
+
+static void count_down_in_handler(int number)
 {
-    plait_latch_t **slot = self->with;
-
-    self->result = 0;
-    for (int i = 0; i < ROUNDS * 10; i++) {
-        plait_latch_t *latch;
-
-        while (!(latch = __atomic_exchange_n(slot, NULL, __ATOMIC_ACQUIRE)))
-            stage_pause();
-        self->result |= plait_latch_wait(latch, PLAIT_FOREVER);
-        memset(latch, 0xa5, sizeof *latch);
-        free(latch);
-    }
+    setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
+    if (handled++)
+        return;
+    handler_failed = plait_latch_count(in_handler) != 1 || plait_latch_count_down(in_handler, 1);
 }
 
-static void latch_is_freed_by_who_is_let_through(void **state)
+static void latch_is_opened_in_a_signal_handler_of_the_waiter(void **state)
 {
-    plait_latch_t *slot = NULL;
-    struct worker *w = worker_start(*state, wait_and_free, &slot);
+    struct scene *scene = scene_of(*state, 1);
 
-    assert_non_null(w);
-    for (int i = 0; i < ROUNDS * 10; i++) {
-        plait_latch_t *latch = calloc(1, sizeof *latch);
-
-        assert_non_null(latch);
-        assert_int_equal(plait_latch_init(latch, 1, 0), 0);
-        __atomic_store_n(&slot, latch, __ATOMIC_RELEASE);
-        while (__atomic_load_n(&slot, __ATOMIC_ACQUIRE))
-            stage_pause();
-        assert_int_equal(plait_latch_count_down(latch, 1), 0);
-    }
-    assert_int_equal(worker_result(w), 0);
+    in_handler = &scene->latch;
+    handled = 0;
+    signal(SIGALRM, count_down_in_handler);
+    setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 2000 }, { 0, 2000 } }, NULL);
+    assert_int_equal(plait_latch_wait(&scene->latch, plait_after(10)), 0);
+    assert_true(handled);
+    assert_false(handler_failed);
+    signal(SIGALRM, SIG_DFL);
 }
 
 int main(void)
@@ -241,9 +230,9 @@ int main(void)
         EVERYWHERE(latch_wait_times_out_never_early),
         EVERYWHERE(latch_waiter_is_cancelled),
         PROCESSES(latch_sleepers_killed_leave_nothing_behind),
+        EVERYWHERE(latch_is_opened_in_a_signal_handler_of_the_waiter),
         PRIVATE(latch_with_bad_flags_or_place_is_refused),
         PRIVATE(latch_of_zero_bytes_is_open),
-        PRIVATE(latch_is_freed_by_who_is_let_through),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -404,41 +404,6 @@ static void lock_private_with_sleepers_works_in_the_child(void **state)
     free(scene);
 }
 
-/* Each round's lock is freed by the one who acquires it, perhaps before the release has returned. */
-static void release_many(struct worker *self)
-{
-    plait_lock_t **box = self->with;
-
-    for (int i = 0; i < 5000; i++) {
-        plait_lock_t *lock;
-
-        while ((lock = __atomic_exchange_n(box, NULL, __ATOMIC_ACQUIRE)) == NULL)
-            ;
-        plait_lock_release(lock);
-    }
-    self->result = 0;
-}
-
-static void lock_private_may_be_freed_by_the_next_holder(void **state)
-{
-    struct stage *stage = *state;
-    plait_lock_t **box = stage_alloc(stage, sizeof *box);
-    struct worker *w;
-
-    assert_non_null(box);
-    w = worker_start(stage, release_many, box);
-    for (int i = 0; i < 5000; i++) {
-        plait_lock_t *lock = calloc(1, sizeof *lock);
-
-        assert_non_null(lock);
-        assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), 0);
-        __atomic_store_n(box, lock, __ATOMIC_RELEASE);
-        assert_int_equal(plait_lock_acquire(lock, PLAIT_FOREVER), 0);
-        free(lock);
-    }
-    assert_int_equal(worker_result(w), 0);
-}
-
 /* ---- Shared: owners --------------------------------------------------------------------- */
 
 static void lock_released_by_stranger_is_refused(void **state)
@@ -815,7 +780,6 @@ int main(void)
         PRIVATE(lock_private_acquired_twice_waits),
         PRIVATE(lock_private_held_over_fork_is_released_in_the_child),
         PRIVATE(lock_private_with_sleepers_works_in_the_child),
-        PRIVATE(lock_private_may_be_freed_by_the_next_holder),
         SHARED(lock_released_by_stranger_is_refused),
         SHARED(lock_acquired_twice_is_a_deadlock),
         SHARED(lock_consistent_without_a_death_is_refused),

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <plait.h>
@@ -342,6 +343,26 @@ static void holder_runs_at_the_waiters_priority(void **state)
     assert_int_equal(worker_result(low), 0);
 }
 
+/* In the child of a fork a private one is its parent's as well, not the copy of the thread's. */
+static void lock_held_over_fork_stays_the_parents(void **state)
+{
+    struct scene *s = scene_of(*state);
+    int status;
+    pid_t pid;
+
+    assert_int_equal(plait_lock_acquire(&s->lock, PLAIT_NOW), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(!(plait_lock_release(&s->lock) == EPERM && plait_lock_acquire(&s->lock, PLAIT_NOW) == ETIMEDOUT &&
+                plait_lock_acquire(&s->lock, plait_after(0.05)) == ETIMEDOUT && plait_lock_is_locked(&s->lock)));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(plait_lock_release(&s->lock), 0);
+    assert_int_equal(plait_lock_acquire(&s->lock, PLAIT_NOW), 0);
+    assert_int_equal(plait_lock_release(&s->lock), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +373,7 @@ int main(void)
         EVERYWHERE(death_of_the_holder_is_told_to_one),
         EVERYWHERE(death_without_repair_ends_the_lock),
         EVERYWHERE(cancel_ends_the_wait),
+        EVERYWHERE(lock_held_over_fork_stays_the_parents),
         EVERYWHERE(cond_goes_with_it),
         EVERYWHERE(holder_runs_at_the_waiters_priority),
     };

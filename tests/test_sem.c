@@ -2,7 +2,6 @@
 /* The contract of plait/sem.h, sentence by sentence. */
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/time.h>
 
 #include <plait.h>
@@ -11,7 +10,7 @@
 #include "support/cmocka.h"
 #include "support/stage.h"
 
-enum { SLEEPERS = 4, HANDOVERS = 5000 };
+enum { SLEEPERS = 4 };
 
 /* What a case's workers share. */
 struct scene {
@@ -339,40 +338,6 @@ static void sem_is_released_in_the_sleepers_own_signal_handler(void **state)
     assert_int_equal(plait_sem_value(&scene->sem), 0);
 }
 
-/* The semaphore lives until the permit is got, not until the release has returned. */
-static void release_each(struct worker *self)
-{
-    plait_sem_t **box = self->with;
-
-    for (int i = 0; i < HANDOVERS; i++) {
-        plait_sem_t *sem;
-
-        while ((sem = __atomic_exchange_n(box, NULL, __ATOMIC_ACQUIRE)) == NULL)
-            ;
-        plait_sem_release(sem, 1);
-    }
-    self->result = 0;
-}
-
-static void sem_may_be_freed_by_who_got_the_permit(void **state)
-{
-    struct stage *stage = *state;
-    plait_sem_t **box = stage_alloc(stage, sizeof *box);
-    struct worker *w;
-
-    assert_non_null(box);
-    w = worker_start(stage, release_each, box);
-    for (int i = 0; i < HANDOVERS; i++) {
-        plait_sem_t *sem = calloc(1, sizeof *sem);
-
-        assert_non_null(sem);
-        __atomic_store_n(box, sem, __ATOMIC_RELEASE);
-        assert_int_equal(plait_sem_acquire(sem, 1, i % 2 ? plait_after(10) : PLAIT_FOREVER), 0);
-        free(sem);
-    }
-    assert_int_equal(worker_result(w), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,7 +358,6 @@ int main(void)
         PROCESSES(sem_sleepers_killed_take_nothing),
         SHARED(sem_permits_of_the_dead_stay_as_they_are),
         EVERYWHERE(sem_is_released_in_the_sleepers_own_signal_handler),
-        PRIVATE(sem_may_be_freed_by_who_got_the_permit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -443,6 +443,51 @@ static void fibers_of_one_thread_are_strangers_to_its_shared_locks(void **state)
     assert_int_equal(plait_arena_free(arena), 0);
 }
 
+/* One with priority inheritance belongs to the thread, and tells its fibers at once. */
+static void hold_with_priority(struct toy_fiber *self)
+{
+    struct owners *o = self->with;
+
+    self->result = plait_lock_acquire(&o->lock, PLAIT_FOREVER);
+    o->step = 1;
+    while (o->step == 1)
+        toy_yield(self);
+    self->result |= plait_lock_release(&o->lock);
+}
+
+static void ask_for_it(struct toy_fiber *self)
+{
+    struct owners *o = self->with;
+
+    while (o->step == 0)
+        toy_yield(self);
+    o->tried_by_other = plait_lock_acquire(&o->lock, PLAIT_NOW);
+    self->result = plait_lock_acquire(&o->lock, PLAIT_FOREVER);
+    o->step = 2;
+}
+
+static void fibers_of_one_thread_share_its_locks_with_priority_inheritance(void **state)
+{
+    struct toy *toy = toy_new();
+    struct owners o = { .step = 0 };
+    struct toy_fiber *holder, *other;
+    int err = plait_lock_init(&o.lock, PLAIT_PRIO_INHERIT);
+
+    if (err == ENOSYS) {
+        toy_free(toy);
+        skip();
+    }
+    assert_int_equal(err, 0);
+    assert_non_null(holder = toy_spawn(toy, hold_with_priority, &o, 0));
+    assert_non_null(other = toy_spawn(toy, ask_for_it, &o, 0));
+    toy_run(toy);
+    assert_int_equal(o.tried_by_other, EDEADLK);
+    assert_int_equal(other->result, EDEADLK);
+    assert_int_equal(holder->result, 0);
+    assert_int_equal(plait_lock_fini(&o.lock), 0);
+    toy_free(toy);
+}
+
 /* The same with rlocks, private and shared, which know their levels; and a condition that gives up all of them. */
 struct rowners {
     plait_rlock_t rlock;
@@ -899,6 +944,7 @@ int main(void)
         cmocka_unit_test(fibers_locks_are_watched_though_their_waits_do_not_nest),
         cmocka_unit_test(fibers_of_one_thread_wait_in_several_shared_conditions),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_shared_locks),
+        cmocka_unit_test(fibers_of_one_thread_share_its_locks_with_priority_inheritance),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rlocks),
         cmocka_unit_test(fibers_of_one_thread_are_strangers_to_its_rwlocks),
         cmocka_unit_test(fibers_of_one_thread_wait_for_a_shared_condition),
