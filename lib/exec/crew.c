@@ -31,6 +31,7 @@
 #include "exec/crew.h"
 #include "wait/caller.h"
 #include "wait/point.h"
+#include "wait/spin.h"
 
 enum { WORKERS_MAX = 1024, DEPTH_DEFAULT = 16384, DEPTH_MAX = 131072 };
 
@@ -121,6 +122,8 @@ int plait__crew_open(plait_crew_t **crew_out, const struct plait_crew_opts *opts
     crew->epoch = plait__fork_epoch_renew();
     if (life)
         crew->life = *life;
+    else
+        crew->lingers = threads < plait__cpus();
     snprintf(crew->name, sizeof crew->name, "%s", opts->name);
     crew->workers = map(workers_size(crew));
     if (!crew->workers) {

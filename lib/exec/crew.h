@@ -96,6 +96,7 @@ struct plait_crew {
     size_t stack_size;       /* const */
     struct plait__crew_life life; /* const */
     uint32_t epoch;          /* const: fork epoch of who made it */
+    bool lingers;            /* const: there is a CPU for each worker: who has nothing to do looks on for as long as a wake-up takes */
     struct crew_worker *workers; /* const: the threads, then the guests */
     char name[48];           /* const */
     uint32_t count;          /* atomic: workers from here on have never been */
@@ -108,8 +109,12 @@ struct plait_crew {
     uint64_t guests;         /* atomic: a bit for each guest's place that is taken */
     uint64_t idle __attribute__((aligned(CREW_LINE)));   /* atomic: crew_idle.c */
     uint32_t hungry __attribute__((aligned(CREW_LINE))); /* atomic: workers that look for work, asleep or not */
+    uint32_t asleep;         /* atomic, a hint: those of the hungry that sleep, or are about to */
     struct crew_queue queue;
 };
+
+/* Is anybody who asks for work awake, and so would have it at once? A hint. */
+bool plait__crew_asks_awake(const plait_worker_t *worker);
 
 /* What a worker has taken, and has to run: one of the two. */
 struct crew_loot {

@@ -10,7 +10,8 @@
  *
  * With a grain of 0 the clock tells how long a run takes: twice as many numbers next time if it was short, half as many
  * if it was long. A piece that is split off begins with what its parent has learnt. What will be done in less than it
- * takes to wake somebody for it is not split.
+ * takes to wake somebody for it is not split, and for somebody who looks for work all the time, what is done in less than it
+ * takes to fetch it.
  *
  * What a piece of a reducing loop has found so far lies in the frame that split it off; the first piece adds to the
  * caller's result itself. A piece that is split keeps its lower half, so the numbers of each are one run of neighbours,
@@ -24,7 +25,7 @@
 
 #include "exec/crew.h"
 
-enum { SIZE_MAX_OF_RESULT = 4096, SHORT = 1000, LONG = 4000, WORTH_IT = 20000 /* nanoseconds */ };
+enum { SIZE_MAX_OF_RESULT = 4096, SHORT = 1000, LONG = 4000, FETCHING = 2000, WAKING = 20000 /* nanoseconds */ };
 
 struct loop {
     plait_crew_part_fn *part; /* all const; one of part and sum */
@@ -47,13 +48,18 @@ struct piece {
 
 static void work_on(plait_worker_t *worker, void *arg);
 
-/* Will what is left take long enough? A short run tells nothing, but that the next one will be longer. */
-static bool is_worth_it(const struct piece *piece)
+/*
+ * Will what is left take long enough for who asks? A short run tells nothing, but that the next one will be longer. Before the
+ * first run nobody is woken, as nothing is known.
+ */
+static bool is_worth_it(const plait_worker_t *worker, const struct piece *piece)
 {
+    bool awake = plait__crew_asks_awake(worker);
+    double cost = awake ? FETCHING : WAKING;
+
     if (piece->took == 0)
-        return true;
-    return piece->took >= SHORT &&
-           (double)(piece->end - piece->begin) * (double)piece->took > (double)piece->taken * WORTH_IT;
+        return awake || piece->loop->grain;
+    return piece->took >= SHORT && (double)(piece->end - piece->begin) * (double)piece->took > (double)piece->taken * cost;
 }
 
 static inline bool is_asked(const plait_worker_t *worker)
@@ -104,7 +110,7 @@ static void work_on(plait_worker_t *worker, void *arg)
     plait_time_t before = piece->loop->grain ? 0 : plait_now();
 
     while (piece->end - piece->begin > piece->run) {
-        if (is_asked(worker) && is_worth_it(piece)) {
+        if (is_asked(worker) && is_worth_it(worker, piece)) {
             split(worker, piece);
             return;
         }

@@ -207,13 +207,17 @@ static bool fall_asleep(struct crew_worker *w)
     struct plait_crew *crew = w->crew;
     bool may_go = crew->life.at_least && crew->life.at_least < crew->threads;
 
+    add_relaxed(&crew->asleep, 1);
     lie_down(w);
     while (load_acquire(&w->bell) == CREW_ASLEEP) {
         plait_time_t until = may_go ? plait_now() + crew->life.idle_time : PLAIT_FOREVER;
 
-        if (plait_wait(&w->bell, CREW_ASLEEP, 0, until) == ETIMEDOUT && is_superfluous(w))
+        if (plait_wait(&w->bell, CREW_ASLEEP, 0, until) == ETIMEDOUT && is_superfluous(w)) {
+            sub_relaxed(&crew->asleep, 1);
             return false;
+        }
     }
+    sub_relaxed(&crew->asleep, 1);
     return true;
 }
 
@@ -228,7 +232,7 @@ bool plait__crew_find(struct crew_worker *w, struct crew_loot *loot_out)
     if (crew->life.rest)
         crew->life.rest(crew->life.context, w->number);
     for (;;) {
-        struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_TURN, PLAIT_FOREVER);
+        struct plait__spin spin = plait__spin_begin(crew->lingers ? PLAIT__SPIN_REGION : PLAIT__SPIN_TURN, PLAIT_FOREVER);
         unsigned looks = 0;
 
         do {

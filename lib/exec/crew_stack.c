@@ -192,6 +192,13 @@ void plait_worker_spawn_slow(plait_worker_t *front, plait_worker_fn *fn, void *a
         offer(w, slot + 1);
 }
 
+bool plait__crew_asks_awake(const plait_worker_t *front)
+{
+    const struct plait_crew *crew = worker_of((plait_worker_t *)front)->crew;
+
+    return load_relaxed(&crew->hungry) > load_relaxed(&crew->asleep); /* relaxed: a hint */
+}
+
 /* ---- Running ---------------------------------------------------------------------------------- */
 
 void plait__crew_stack_run(struct crew_worker *w, plait_worker_fn *fn, void *arg)
@@ -294,8 +301,10 @@ static void sleep_on(struct crew_worker *w, struct plait_worker_slot *slot, plai
     if (thief)
         plait__crew_stack_ask(thief);
     token = plait_cancel_bind(NULL);
+    add_relaxed(&w->crew->asleep, 1);
     plait_wait(state_of(slot), state, 0,
                plait__slice_end(slice, PLAIT__MILLISECOND, 64 * PLAIT__MILLISECOND, PLAIT_FOREVER));
+    sub_relaxed(&w->crew->asleep, 1);
     plait_cancel_bind(token);
 }
 
@@ -309,9 +318,14 @@ static void help(struct crew_worker *w, struct plait_worker_slot *slot, const st
     storeptr_release(&w->waiting, slot);
 }
 
+static struct plait__spin begin_spin(const struct plait_crew *crew)
+{
+    return plait__spin_begin(crew->lingers ? PLAIT__SPIN_REGION : PLAIT__SPIN_CHANGE, PLAIT_FOREVER);
+}
+
 static int wait_for(struct crew_worker *w, struct plait_worker_slot *slot)
 {
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_CHANGE, PLAIT_FOREVER);
+    struct plait__spin spin = begin_spin(w->crew);
     plait_time_t slice = 0;
     struct crew_loot loot;
     int err = 0;
@@ -324,7 +338,7 @@ static int wait_for(struct crew_worker *w, struct plait_worker_slot *slot)
         else if (steal_descendant(w, slot, looks % ASK_EACH == 0, &loot)) {
             plait__spin_paid(&spin);
             help(w, slot, &loot);
-            spin = plait__spin_begin(PLAIT__SPIN_CHANGE, PLAIT_FOREVER);
+            spin = begin_spin(w->crew);
             slice = 0;
         } else if (!plait__spin_pause(&spin))
             sleep_on(w, slot, &slice);

@@ -65,6 +65,7 @@ struct manner {
 static const struct manner manners[PLAIT__SPIN_WAYS] = {
     [PLAIT__SPIN_CHANGE] = { 0, 0, 600, 15000, WAKING },
     [PLAIT__SPIN_TURN] = { 0, 0, 150, 15000, WAKING },
+    [PLAIT__SPIN_REGION] = { 0, 0, WAKING / 3, WAKING, WAKING },
     [PLAIT__SPIN_STREAM] = { 0, 2500, 150, 15000, WAKING },
     [PLAIT__SPIN_BATCH] = { 0, 2500, 150, 15000, WAKING },
     [PLAIT__SPIN_ANSWER] = { 0, 0, 600, 15000, WAKING },

@@ -13,6 +13,7 @@
 enum plait__spin_way {
     PLAIT__SPIN_CHANGE, /* one change */
     PLAIT__SPIN_TURN,   /* one change that may as well be long in coming */
+    PLAIT__SPIN_REGION, /* the next work for a CPU that is there for it: as long as it takes to be woken, at least */
     PLAIT__SPIN_STREAM, /* one of a stream of changes, by somebody who is to be disturbed little */
     PLAIT__SPIN_BATCH,  /* the same, where what has come can be counted (plait__spin_came) */
     /* Without yields: */
