@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Pool on threads: what its parts share. How it works is told in pool_threads.c. */
+/* Pool on threads: what its parts share. How it works is told in pool_threads.c, pool_bare.c and pool_watched.c. */
 #ifndef PLAIT_EXEC_POOL_THREADS_H
 #define PLAIT_EXEC_POOL_THREADS_H
 
 #include <plait/queue.h>
 #include <plait/timer.h>
 
+#include "base/clock.h"
+#include "base/tls.h"
+#include "exec/bulk.h"
 #include "exec/crew.h"
 #include "exec/kept.h"
 #include "exec/pool_backend.h"
-#include "exec/bulk.h"
 
 struct job {
     struct plait__crew_task node; /* first */
@@ -64,8 +66,69 @@ struct pool {
     struct worker workers[];
 };
 
+/* What the calling thread serves; NULL: nothing. */
+extern PLAIT_TLS struct worker *plait__threads_current;
+
+#define THREADS_LEFT "the task has ended its thread"
+
+/* Of a task, is nothing said beside its argument? */
+static inline bool threads_is_plain(const struct plait__work *work)
+{
+    return !(work->count || work->is_packed || work->limit || work->retries);
+}
+
+static inline void threads_date(struct worker *worker)
+{
+    __atomic_store_n(&worker->since, plait__now_coarse(), __ATOMIC_RELAXED);
+}
+
+/* What the worker does from now on, for who looks; returns what it did before. */
+static inline plait_task_fn *threads_show(struct worker *worker, plait_task_fn *fn)
+{
+    plait_task_fn *before = loadptr_relaxed(&worker->task);
+
+    threads_date(worker);
+    storeptr_release(&worker->task, fn);
+    return before;
+}
+
+/* If nothing follows at once, the crew's `rest` sets the date. */
+static inline void threads_end_task(struct worker *worker, plait_task_fn *outer, int code)
+{
+    if (code)
+        store64_relaxed(&worker->failed, worker->failed + 1);
+    store64_relaxed(&worker->done, worker->done + 1);
+    storeptr_release(&worker->task, outer);
+    plait__pool_make_room(&worker->pool->front);
+}
+
+/* What a thread is in the middle of. */
+struct running {
+    struct worker *worker;
+    struct job *job;
+    plait_task_fn *outer;
+};
+
 /* Make an entry for the job. EPIPE: the pool is closed. ENOMEM. */
 int plait__threads_enqueue(struct pool *pool, struct job *job, int64_t priority);
+
+/* ---- pool_bare.c: jobs of which nobody asks the outcome ---- */
+
+/* Have the function run by some worker. EPIPE: the pool is closed. ENOMEM. */
+int plait__threads_submit_bare(struct pool *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work);
+
+/* One that was taken out of the queue will not be run; `back` is the calling thread's. False: it is not a bare one. */
+bool plait__threads_cancel_bare(struct pool *pool, struct job *job, struct plait__bulk_return *back);
+
+/* Call a function of which only the code is wanted; *text_out, of TASK_TEXT bytes, may be NULL. The thread has no cancel token. */
+int plait__threads_call(struct worker *worker, plait_task_fn *fn, const void *arg, size_t arg_size, char *text_out);
+
+/* ---- pool_watched.c: jobs with a future ---- */
+
+/* The same two; future_out may be NULL. */
+int plait__threads_submit_watched(struct pool *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work,
+                                  plait_future_t **future_out);
+void plait__threads_cancel_watched(struct pool *pool, struct job *job);
 
 /* ---- pool_later.c: jobs that are run again ---- */
 
