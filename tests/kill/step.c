@@ -45,6 +45,7 @@ static const struct step_table *const tables[] = {
     &step_barrier,
     &step_any,
     &step_once,
+    &step_line,
     &step_arena,
     &step_member,
 };
