@@ -10,6 +10,7 @@
 
 #include <plait.h>
 
+#include "support/child.h"
 #include "support/pools.h"
 
 /* Seen by workers of both kinds: mapped before the nursery was made. */
@@ -85,6 +86,12 @@ static int wait_at_gate(plait_task_t *task, const void *arg, size_t size)
     while (load(&shared->gate) == 0)
         plait_wait(&shared->gate, 0, PLAIT_SHARED, PLAIT_FOREVER);
     return 0;
+}
+
+static int count_at_gate(plait_task_t *task, const void *arg, size_t size)
+{
+    count(&shared->ran);
+    return wait_at_gate(task, arg, size);
 }
 
 static void open_gate(void)
@@ -360,6 +367,89 @@ static void callback_that_ends_the_thread_costs_nothing_else(void **state)
     assert_int_equal(shared->begun, 1);
 }
 
+enum { MANY = 300 };
+
+static void submit_many(plait_pool_t *pool, plait_task_fn *fn, plait_future_t *futures[MANY])
+{
+    for (long i = 0; i < MANY; i++) {
+        futures[i] = pool_submit(pool, fn, &i, sizeof i);
+        assert_int_equal(plait_future_on_done(futures[i], leave_from_callback, NULL), 0);
+        assert_int_equal(plait_future_on_done(futures[i], count_callback, NULL), 0);
+    }
+}
+
+static void assert_all_end_with(plait_future_t *futures[MANY], int code)
+{
+    for (int i = 0; i < MANY; i++) {
+        assert_int_equal(plait_future_get(futures[i], NULL, NULL, plait_after(POOL_PATIENCE)), code);
+        plait_future_free(futures[i]);
+    }
+    assert_true(pool_reaches(&shared->begun, MANY));
+}
+
+static void threads_that_callbacks_end_are_replaced(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1 });
+    plait_future_t *futures[MANY], *gate = pool_submit(pool, wait_at_gate, NULL, 0);
+    int threads = count_threads();
+
+    submit_many(pool, square, futures);
+    open_gate();
+    assert_all_end_with(futures, 0);
+    plait_future_free(gate);
+    assert_works(pool);
+    for (int i = 0; i < 1000 * POOL_PATIENCE && count_threads() > threads; i++)
+        plait_sleep(0.001);
+    assert_true(count_threads() <= threads);
+    pool_unmake(pool);
+    assert_int_equal(shared->begun, MANY);
+}
+
+static void *terminate_pool(void *pool)
+{
+    plait_pool_terminate(pool);
+    return pool;
+}
+
+static void termination_goes_on_when_a_callback_ends_its_thread(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1 });
+    plait_future_t *futures[MANY], *gate = pool_submit(pool, count_at_gate, NULL, 0);
+    pthread_t thread;
+    void *result = pool;
+
+    assert_true(pool_reaches(&shared->ran, 1));
+    submit_many(pool, square, futures);
+    assert_int_equal(pthread_create(&thread, NULL, terminate_pool, pool), 0);
+    pthread_join(thread, &result);
+    assert_null(result); /* it has not come back */
+    assert_all_end_with(futures, ECANCELED);
+    open_gate();
+    assert_int_equal(plait_pool_join(pool, plait_after(POOL_PATIENCE)), 0);
+    plait_future_free(gate);
+    pool_unmake(pool);
+    assert_int_equal(shared->begun, MANY);
+}
+
+static int fail_at_gate(plait_task_t *task, const void *arg, size_t size)
+{
+    wait_at_gate(task, arg, size);
+    return plait_task_fail(task, ENODEV, "not here");
+}
+
+static void pool_breaks_though_callbacks_end_their_thread(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1, .initializer = fail_at_gate });
+    plait_future_t *futures[MANY];
+
+    submit_many(pool, square, futures);
+    open_gate();
+    assert_all_end_with(futures, ENODEV);
+    assert_int_equal(plait_pool_join(pool, plait_after(POOL_PATIENCE)), 0);
+    pool_unmake(pool);
+    assert_int_equal(shared->begun, MANY);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -375,8 +465,10 @@ int main(int argc, char **argv)
         CONTRACT(finalizer_that_ends_its_thread_harms_nobody),
         { "finalizer_that_kills_its_process_harms_nobody", finalizer_that_kills_its_process_harms_nobody, on_processes, NULL, NULL },
         { "task_that_runs_another_is_lost_with_it", task_that_runs_another_is_lost_with_it, on_threads, NULL, NULL },
-        { "callback_that_ends_the_thread_costs_nothing_else", callback_that_ends_the_thread_costs_nothing_else, on_threads, NULL,
-          NULL },
+        CONTRACT(callback_that_ends_the_thread_costs_nothing_else),
+        CONTRACT(threads_that_callbacks_end_are_replaced),
+        CONTRACT(termination_goes_on_when_a_callback_ends_its_thread),
+        CONTRACT(pool_breaks_though_callbacks_end_their_thread),
     };
 
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -217,6 +217,20 @@ uint32_t plait__future_finish(plait_future_t *future)
     return before;
 }
 
+static void tell_maker(plait_future_t *future, bool notify)
+{
+    if (future->pool)
+        plait__pool_make_room(future->pool);
+    if (future->kind->settled)
+        future->kind->settled(future, notify);
+}
+
+/* A callback has ended the thread. */
+static void lost_settler(void *future)
+{
+    tell_maker(future, true);
+}
+
 bool plait__future_settle(plait_future_t *future, int code, const char *text)
 {
     uint32_t before;
@@ -226,11 +240,10 @@ bool plait__future_settle(plait_future_t *future, int code, const char *text)
     future->kind->settle(future, code, text);
     if (future->pool)
         add64_relaxed(&future->pool->settled, 1);
+    pthread_cleanup_push(lost_settler, future);
     before = plait__future_finish(future);
-    if (future->pool)
-        plait__pool_make_room(future->pool);
-    if (future->kind->settled)
-        future->kind->settled(future, before & TASK_NOTIFY);
+    pthread_cleanup_pop(0);
+    tell_maker(future, before & TASK_NOTIFY);
     return true;
 }
 

@@ -40,6 +40,9 @@
  *             entries, or waking another, is made up for (plait__line_bury).
  *   restarts  At once; or later, the oftener it has died soon after its start without having had a task.
  *
+ * A callback may end the supervisor's thread (pthread_exit) instead of returning. On the way out another one is started, which begins its
+ * round afresh: what has been seen to is known by then, and tasks whose callbacks have not been called are in a list of the pool.
+ *
  * Closing: a STOP entry for each worker, behind all tasks. Should the last worker leave with tasks still pending,
  * because their entries had been lost and came back behind the STOPs, one more is started for them.
  *
@@ -313,22 +316,48 @@ static unsigned hold_pending(struct pool *pool, struct walk *walk, struct task *
     return count;
 }
 
-/* Nothing becomes pending any more but what is run again, and that the supervisor does not do now. */
-static void cancel_pending(struct pool *pool)
+struct held {
+    struct pool *pool;
+    struct task *tasks[HELD_MAX];
+    unsigned count, next;
+};
+
+static void unreference(void *future)
 {
-    struct task *held[HELD_MAX];
+    plait__future_unreference(future);
+}
+
+/* A callback that ends the thread comes here again: the others are cancelled all the same. */
+static void cancel_held(void *arg)
+{
+    struct held *held = arg;
+
+    while (held->next < held->count) {
+        plait_future_t *future = &held->tasks[held->next++]->future;
+
+        pthread_cleanup_push(cancel_held, held);
+        pthread_cleanup_push(unreference, future);
+        plait__pool_cancel(&held->pool->front, future);
+        pthread_cleanup_pop(1);
+        pthread_cleanup_pop(0);
+    }
+}
+
+/* Nothing becomes pending any more but what is run again, and that the supervisor does not do now. */
+static void cancel_pending(void *arg)
+{
+    struct held held = { .pool = arg };
     struct walk walk = { NULL, 0 };
-    unsigned count;
 
     do {
-        pthread_mutex_lock(&pool->lock);
-        count = hold_pending(pool, &walk, held);
-        pthread_mutex_unlock(&pool->lock);
-        for (unsigned i = 0; i < count; i++) {
-            plait__pool_cancel(&pool->front, &held[i]->future);
-            plait__future_unreference(&held[i]->future);
-        }
-    } while (count == HELD_MAX);
+        pthread_mutex_lock(&held.pool->lock);
+        held.count = hold_pending(held.pool, &walk, held.tasks);
+        held.next = 0;
+        pthread_mutex_unlock(&held.pool->lock);
+        pthread_cleanup_push(cancel_pending, held.pool); /* from the beginning */
+        cancel_held(&held);
+        pthread_cleanup_pop(0);
+    } while (held.count == HELD_MAX);
 }
 
 static void terminate(struct plait_pool *front)
@@ -361,7 +390,16 @@ static bool is_held(const struct plait_pool *front)
 
 static int join(struct plait_pool *front, plait_time_t deadline)
 {
-    return plait_thread_join(((struct pool *)front)->supervisor, NULL, deadline);
+    struct pool *pool = (struct pool *)front;
+    plait_time_t slice = 0;
+
+    while (!load_acquire(&pool->is_over)) { /* before that, who supervises may change */
+        int err = plait__wait_point(&pool->is_over, 0, 0, deadline, &slice);
+
+        if (err)
+            return err;
+    }
+    return plait_thread_join(pool->supervisor, NULL, deadline);
 }
 
 static enum plait_worker_state shown_state(uint32_t state)
@@ -490,18 +528,25 @@ static int share_setup(struct pool *pool, const struct plait_pool_opts *opts)
     return 0;
 }
 
-static int start_supervisor(struct pool *pool)
+/* The lock keeps the new one, with which the pool may end, from beginning before we are through with it. */
+int plait__pool_start_supervisor(struct pool *pool)
 {
+    plait_thread_t *thread, *former = pool->supervisor;
     sigset_t all, before;
-    int err = plait_thread_new(&pool->supervisor, &(struct plait_thread_opts){
-                                   .target = plait__pool_supervise, .arg = pool, .name = pool->front.name, .daemon = true });
+    int err = plait_thread_new(&thread, &(struct plait_thread_opts){ .target = plait__pool_supervise, .arg = pool,
+                                                                     .name = pool->front.name, .daemon = true });
 
     if (err)
         return err;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = plait_thread_start(pool->supervisor);
+    pthread_mutex_lock(&pool->lock);
+    err = plait_thread_start(thread);
+    if (err == 0)
+        pool->supervisor = thread;
+    pthread_mutex_unlock(&pool->lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    plait_thread_free(err ? thread : former);
     return err;
 }
 
@@ -541,7 +586,7 @@ static int open_pool(const struct plait_pool_opts *opts, const struct plait__poo
     for (unsigned i = 0; i < opts->min_workers && err == 0; i++)
         err = plait__pool_start_worker(pool, i);
     if (err == 0)
-        err = start_supervisor(pool);
+        err = plait__pool_start_supervisor(pool);
     if (err) {
         stop_workers(pool);
         destroy(&pool->front);

@@ -16,7 +16,7 @@ enum { CACHED_FUNCTIONS = 64 };
 /* One that somebody asks for. Its record is where the future's word is. */
 struct task {
     plait_future_t future;  /* first */
-    struct task *next_due;  /* supervisor only */
+    struct task *next_due;  /* supervisor only: in the pool's `due` */
     char *text;             /* of a failure that was written here, by who claimed it from outside; malloc'ed, or NULL */
 };
 
@@ -79,7 +79,8 @@ struct pool {
     plait_queue_t *queue, *again;      /* const: of entries, if they go by priority; from workers, of tasks to be run again */
     struct plait__line_end line;       /* guarded by lock, as its putter */
     unsigned min_workers;              /* const */
-    plait_thread_t *supervisor;        /* const after open */
+    plait_thread_t *supervisor;        /* of open, then its own: a callback that ends the thread puts another one in its place */
+    uint32_t is_over;                  /* atomic, waited on: 1: nothing is left to supervise, and `supervisor` is the last one */
     bool by_priority;                  /* const: the queue's order */
     pthread_mutex_t lock;
     struct slab *slabs, **last_slab;         /* guarded by lock: of all records */
@@ -89,6 +90,7 @@ struct pool {
     struct function *cached[CACHED_FUNCTIONS]; /* guarded by lock: by their addresses; NULL: nothing there */
     struct later *later;           /* guarded by lock: in the order of their times */
     unsigned running;              /* guarded by lock: workers with a process */
+    struct task *due;              /* supervisor only: their callbacks are to be called; a reference on each */
     unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
     unsigned broken_starts;        /* supervisor only: workers that have died in their initializer, one after the other */
     struct worker workers[];       /* guarded by lock */
@@ -145,6 +147,9 @@ plait_time_t plait__pool_queue_again(struct pool *pool);
 
 /* Write how a claimed task ended, and wake who waits for it: the back-end's call of that name. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text);
+
+/* Start the supervisor's thread, in the place of the calling one if that is it. */
+int plait__pool_start_supervisor(struct pool *pool);
 
 /* The supervisor's thread; and starting the worker of that number, by it or before it runs. */
 void *plait__pool_supervise(void *pool);

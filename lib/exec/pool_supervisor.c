@@ -24,22 +24,30 @@ enum { BROKEN_STARTS = 3 };
 /* ---- The supervisor: finished tasks ------------------------------------------------------------ */
 
 /* With the lock held: note that the task's callbacks are to be called and its reference to be dropped. */
-static void make_due(struct task *task, struct task **due)
+static void make_due(struct pool *pool, struct task *task)
 {
     if (record_of(task)->is_collected)
         return;
     record_of(task)->is_collected = 1;
-    task->next_due = *due;
-    *due = task;
+    task->next_due = pool->due;
+    pool->due = task;
 }
 
-static void deliver(struct task *due)
+static void unreference(void *future)
 {
-    while (due) {
-        struct task *next = due->next_due;
-        plait__future_deliver(&due->future);
-        plait__future_unreference(&due->future);
-        due = next;
+    plait__future_unreference(future);
+}
+
+/* The last that its caller does, or what is left to do the next round does as well: a callback may end the thread. */
+static void deliver(struct pool *pool)
+{
+    struct task *task;
+
+    while ((task = pool->due) != NULL) {
+        pool->due = task->next_due;
+        pthread_cleanup_push(unreference, &task->future);
+        plait__future_deliver(&task->future);
+        pthread_cleanup_pop(1);
     }
 }
 
@@ -47,7 +55,6 @@ static void deliver(struct task *due)
 static void collect_finished(struct pool *pool)
 {
     uint64_t offset = load64_acquire(&pool->shared->finished);
-    struct task *due = NULL;
 
     while (offset && !casptr_acqrel(&pool->shared->finished, &offset, 0))
         ;
@@ -57,10 +64,10 @@ static void collect_finished(struct pool *pool)
     while (offset) {
         struct plait__pool_record *record = plait__at(pool->base, offset);
         offset = record->next;
-        make_due(task_of(record), &due);
+        make_due(pool, task_of(record));
     }
     pthread_mutex_unlock(&pool->lock);
-    deliver(due);
+    deliver(pool);
 }
 
 /* ---- The supervisor: deaths -------------------------------------------------------------------- */
@@ -136,16 +143,16 @@ static uint32_t end_for_worker(struct pool *pool, struct task *task, int code, c
 }
 
 /* With the lock held: tell of the end of a task, as its worker would have; `before` is its state before the end. */
-static void tell_end(struct task *task, uint32_t before, struct task **due)
+static void tell_end(struct pool *pool, struct task *task, uint32_t before)
 {
     if (before & TASK_WAITERS)
         plait_wake(task->future.word, UINT_MAX, PLAIT_SHARED);
     if (before & TASK_NOTIFY)
-        make_due(task, due);
+        make_due(pool, task);
 }
 
 /* With the lock held: one task that the dead worker number `number` may have had. */
-static void see_to_task(struct pool *pool, struct plait__pool_record *record, uint32_t number, const char *text, struct task **due)
+static void see_to_task(struct pool *pool, struct plait__pool_record *record, uint32_t number, const char *text)
 {
     uint32_t seen = load_acquire(&record->word); /* E2 */
     bool runs = (seen & TASK_STATUS) == TASK_RUNNING, terminated = load_acquire(&pool->front.state) == POOL_TERMINATED;
@@ -164,21 +171,21 @@ static void see_to_task(struct pool *pool, struct plait__pool_record *record, ui
     if (runs)
         seen = end_for_worker(pool, task_of(record), terminated ? ECANCELED : EOWNERDEAD,
                               terminated ? "the pool was terminated" : text);
-    tell_end(task_of(record), seen, due);
+    tell_end(pool, task_of(record), seen);
 }
 
 /* With the lock held: all of them. */
-static void see_to_tasks(struct pool *pool, uint32_t number, const char *text, struct task **due)
+static void see_to_tasks(struct pool *pool, uint32_t number, const char *text)
 {
     struct plait__pool_record *record;
 
     plait__pool_have_back(pool);
     for (struct walk walk = { NULL, 0 }; (record = plait__pool_walk(pool, &walk)) != NULL;)
-        see_to_task(pool, record, number, text, due);
+        see_to_task(pool, record, number, text);
 }
 
 /* With the lock held: its task was too late, and may have waited for the worker's end. Returns the reference on it. */
-static struct task *see_to_late(struct pool *pool, struct worker *worker, struct task **due)
+static struct task *see_to_late(struct pool *pool, struct worker *worker)
 {
     struct task *task = worker->late;
     char text[TASK_TEXT];
@@ -187,7 +194,7 @@ static struct task *see_to_late(struct pool *pool, struct worker *worker, struct
     if (!task || plait_future_is_ready(&task->future) || plait__pool_run_again(pool, task))
         return task;
     describe_lateness(text, worker, plait__pool_extra(pool->base, record_of(task)));
-    tell_end(task, end_for_worker(pool, task, ETIMEDOUT, text), due);
+    tell_end(pool, task, end_for_worker(pool, task, ETIMEDOUT, text));
     return task;
 }
 
@@ -239,7 +246,7 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     struct plait__pool_slot *slot = &pool->shared->slots[number];
     enum plait__slot_state slot_state = (enum plait__slot_state)load_acquire(&slot->state);
     bool has_died = slot_state < SLOT_LEFT;
-    struct task *due = NULL, *late;
+    struct task *late;
     char text[TASK_TEXT];
 
     if (slot_state == SLOT_TIDYING) /* its finalizer has ended it; it is through with all else */
@@ -248,8 +255,8 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     describe_end(text, worker, state, status);
     pthread_mutex_lock(&pool->lock);
     see_to_result(pool, slot, number);
-    see_to_tasks(pool, number, text, &due);
-    late = see_to_late(pool, worker, &due);
+    see_to_tasks(pool, number, text);
+    late = see_to_late(pool, worker);
     if (slot_state == SLOT_TAKING && load_acquire(&pool->front.state) != POOL_TERMINATED) {
         put_taken_again(pool, load64_relaxed(&slot->taking));
         pool->leaving = 0; /* what it may have had was perhaps a SPARE */
@@ -271,11 +278,11 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     worker->kill_at = 0;
     pthread_mutex_unlock(&pool->lock);
     plait__child_drop(&worker->child);
-    deliver(due);
     if (late)
         plait__future_unreference(&late->future);
     if (slot_state == SLOT_PREPARING && pool->broken_starts >= BROKEN_STARTS && !serves(pool))
         plait__pool_break(&pool->front, number, EOWNERDEAD, text);
+    deliver(pool);
 }
 
 static void look_for_deaths(struct pool *pool)
@@ -298,7 +305,7 @@ static void look_for_deaths(struct pool *pool)
  * With the lock held: it is over the limit and the grace. The task ends here and now, if it does not end by itself; its
  * record, which the worker may still read and write, stays until that has ended, too.
  */
-static void end_late(struct pool *pool, uint32_t number, struct plait__pool_record *record, struct task **due)
+static void end_late(struct pool *pool, uint32_t number, struct plait__pool_record *record)
 {
     struct worker *worker = &pool->workers[number];
     struct plait__pool_extra *extra = plait__pool_extra(pool->base, record);
@@ -314,11 +321,11 @@ static void end_late(struct pool *pool, uint32_t number, struct plait__pool_reco
     if (extra->attempt < extra->work.retries)
         return;
     describe_lateness(text, worker, extra);
-    tell_end(task, end_for_worker(pool, task, ETIMEDOUT, text), due);
+    tell_end(pool, task, end_for_worker(pool, task, ETIMEDOUT, text));
 }
 
 /* With the lock held: see to the task that the worker runs, if it has a limit. Returns when to look again. */
-static plait_time_t watch_task(struct pool *pool, uint32_t number, struct task **due)
+static plait_time_t watch_task(struct pool *pool, uint32_t number)
 {
     uint64_t offset = load64_acquire(&pool->shared->slots[number].limited);
     struct plait__pool_record *record;
@@ -344,7 +351,7 @@ static plait_time_t watch_task(struct pool *pool, uint32_t number, struct task *
     plait__task_flag(&record->word, TASK_LATE);
     if (now < late + extra->work.grace)
         return late + extra->work.grace;
-    end_late(pool, number, record, due);
+    end_late(pool, number, record);
     return pool->workers[number].kill_at ? pool->workers[number].kill_at : PLAIT_FOREVER;
 }
 
@@ -363,7 +370,6 @@ static plait_time_t watch_end(struct worker *worker)
 static plait_time_t watch_limits(struct pool *pool)
 {
     plait_time_t next = PLAIT_FOREVER;
-    struct task *due = NULL;
 
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < pool->front.workers; i++) {
@@ -372,12 +378,12 @@ static plait_time_t watch_limits(struct pool *pool)
 
         if (!worker->runs)
             continue;
-        look = worker->kill_at ? watch_end(worker) : watch_task(pool, i, &due);
+        look = worker->kill_at ? watch_end(worker) : watch_task(pool, i);
         if (look < next)
             next = look;
     }
     pthread_mutex_unlock(&pool->lock);
-    deliver(due);
+    deliver(pool);
     return next;
 }
 
@@ -522,11 +528,9 @@ static const uint32_t *ends_word(struct pool *pool)
     return NULL;
 }
 
-void *plait__pool_supervise(void *arg)
+/* Until nothing is left. */
+static void supervise(struct pool *pool)
 {
-    struct pool *pool = arg;
-
-    plait__pool_enter(&pool->front, 0);
     for (;;) {
         const uint32_t *ends = ends_word(pool);
         struct plait_wait_word words[] = {
@@ -553,5 +557,28 @@ void *plait__pool_supervise(void *arg)
         plait_wait_many(words, ends ? 2 : 1, NULL, until < look ? until : look);
     }
     collect_finished(pool);
+}
+
+/* A callback has ended the thread. Without memory for another one it goes on here, on its way out. */
+static void lost_supervisor(void *pool)
+{
+    plait__pool_enter(NULL, 0);
+    if (plait__pool_start_supervisor(pool) != 0)
+        plait__pool_supervise(pool);
+}
+
+void *plait__pool_supervise(void *arg)
+{
+    struct pool *pool = arg;
+
+    pthread_mutex_lock(&pool->lock); /* until who has started it is through */
+    pthread_mutex_unlock(&pool->lock);
+    plait__pool_enter(&pool->front, 0);
+    pthread_cleanup_push(lost_supervisor, pool);
+    deliver(pool);
+    supervise(pool);
+    pthread_cleanup_pop(0);
+    store_release(&pool->is_over, 1);
+    plait_wake(&pool->is_over, UINT_MAX, 0);
     return NULL;
 }

@@ -186,24 +186,49 @@ static void cancel_job(struct pool *pool, struct job *job, struct plait__bulk_re
         plait__threads_cancel_watched(pool, job);
 }
 
+/* What is taken out of the queues to be cancelled. */
+struct rest {
+    struct pool *pool;
+    struct plait__crew_task *next; /* in a chain */
+    struct plait__bulk_return back;
+};
+
+static struct plait__crew_task *take_of_rest(struct rest *rest)
+{
+    struct plait__crew_task *node = rest->next;
+
+    if (!node)
+        return rest->pool->queue ? get_urgent(rest->pool) : NULL;
+    rest->next = node->next;
+    return node;
+}
+
+/* A callback that ends the thread comes here again: the others are cancelled all the same. */
+static void cancel_rest(void *arg)
+{
+    struct rest *rest = arg;
+    struct plait__crew_task *node;
+
+    while ((node = take_of_rest(rest)) != NULL) {
+        pthread_cleanup_push(cancel_rest, rest);
+        cancel_job(rest->pool, (struct job *)node, &rest->back);
+        pthread_cleanup_pop(0);
+    }
+    plait__bulk_flush(&rest->pool->bulk, &rest->back);
+}
+
 static void terminate(struct plait_pool *front)
 {
     struct pool *pool = (struct pool *)front;
     plait_cancel_t *token = plait_cancel_bind(NULL);
-    struct plait__bulk_return back = { 0 };
-    struct plait__crew_task *node, *next;
+    struct rest rest = { .pool = pool };
 
     store_release(&pool->stop, 1);
     plait_wake(&pool->stop, UINT_MAX, 0);
     plait__crew_hold(pool->crew, false);
     close_pool(front);
-    while (pool->queue && (node = get_urgent(pool)) != NULL)
-        cancel_job(pool, (struct job *)node, &back);
-    for (node = plait__crew_take_all(pool->crew); node; node = next) {
-        next = node->next;
-        cancel_job(pool, (struct job *)node, &back);
-    }
-    plait__bulk_flush(&pool->bulk, &back);
+    rest.next = plait__crew_take_all(pool->crew);
+    cancel_rest(&rest);
     plait_cancel_bind(token);
 }
 

@@ -206,6 +206,7 @@ void plait__threads_cancel_watched(struct pool *pool, struct job *job)
     struct watched *w = watched_of(job);
 
     plait__threads_take_entry(pool, w);
+    pthread_cleanup_push(unreference, &w->kept.future);
     plait__pool_cancel(&pool->front, &w->kept.future);
-    plait__future_unreference(&w->kept.future);
+    pthread_cleanup_pop(1);
 }
