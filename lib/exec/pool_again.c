@@ -11,7 +11,7 @@
  * How it works
  *
  * A task that is to be run again is pending, so that it can be cancelled, and has no entry in the queue; its time is in the
- * record. The supervisor has a list of such entries-to-be, and makes each when its time has come. It needs no reference on
+ * record. The supervisor has a heap of such entries-to-be, and makes each when its time has come. It needs no reference on
  * the task: if that was cancelled, and the record serves another one, the entry's generation is an old one, and it is
  * dropped.
  *
@@ -20,21 +20,39 @@
  * RUNNING with its number, which the supervisor deals with as always; behind that, a worker that holds an entry, which is
  * put again. In this order, for an entry that is seen before its task is PENDING would be dropped by whoever took it. If the
  * task is cancelled in the meantime, the entry means nothing.
+ *
+ * The heap is a skew one: two are merged along their right sides, and on the way each node's sides are swapped, so that what grew
+ * becomes the left one. A long side is gone through once and is then short: log n steps for each on the average.
  */
+
+static struct later *merge(struct later *a, struct later *b)
+{
+    struct later *first = NULL, **link = &first;
+
+    while (a && b) {
+        struct later *sooner = b->due < a->due ? b : a;
+
+        b = sooner == a ? b : a;
+        a = sooner->right;
+        sooner->right = sooner->left;
+        *link = sooner;
+        link = &sooner->left;
+    }
+    *link = a ? a : b;
+    return first;
+}
 
 /* With the lock held; without memory it is queued at once. */
 static void put_later(struct pool *pool, uint64_t entry, int64_t priority, plait_time_t due)
 {
-    struct later **link = &pool->later, *later = malloc(sizeof *later);
+    struct later *later = malloc(sizeof *later);
 
     if (!later) {
         plait__pool_put_entry(pool, entry, priority);
         return;
     }
-    while (*link && (*link)->due <= due)
-        link = &(*link)->next;
-    *later = (struct later){ due, entry, *link };
-    *link = later;
+    *later = (struct later){ .due = due, .entry = entry };
+    pool->later = merge(pool->later, later);
 }
 
 static uint64_t entry_of(const struct pool *pool, const struct plait__pool_record *record)
@@ -120,7 +138,7 @@ plait_time_t plait__pool_queue_again(struct pool *pool)
     while ((later = pool->later) != NULL && later->due <= now) {
         struct plait__pool_record *record = record_for(pool, later->entry);
 
-        pool->later = later->next;
+        pool->later = merge(later->left, later->right);
         if (record)
             plait__pool_put_record(pool, record);
         free(later);
@@ -129,4 +147,10 @@ plait_time_t plait__pool_queue_again(struct pool *pool)
         next = later->due;
     pthread_mutex_unlock(&pool->lock);
     return next;
+}
+
+void plait__pool_free_again(struct pool *pool)
+{
+    for (struct later *later; (later = pool->later) != NULL; free(later))
+        pool->later = merge(later->left, later->right);
 }

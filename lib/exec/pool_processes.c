@@ -454,10 +454,7 @@ static void destroy(struct plait_pool *front)
 
     plait_thread_free(pool->supervisor);
     plait__pool_free_functions(pool);
-    for (struct later *later; (later = pool->later) != NULL;) {
-        pool->later = later->next;
-        free(later);
-    }
+    plait__pool_free_again(pool);
     plait_queue_free(pool->again);
     plait_queue_free(pool->queue);
     plait_arena_free(pool->arena);

@@ -35,7 +35,7 @@ static inline struct task *task_of(const struct plait__pool_record *record)
 struct later {
     plait_time_t due;
     uint64_t entry;
-    struct later *next;
+    struct later *left, *right; /* none of those below is due before it */
 };
 
 struct worker {
@@ -88,7 +88,7 @@ struct pool {
     struct module *modules;                  /* guarded by lock */
     struct function *functions;              /* guarded by lock */
     struct function *cached[CACHED_FUNCTIONS]; /* guarded by lock: by their addresses; NULL: nothing there */
-    struct later *later;           /* guarded by lock: in the order of their times */
+    struct later *later;           /* guarded by lock: a heap; the first that is due */
     unsigned running;              /* guarded by lock: workers with a process */
     struct task *due;              /* supervisor only: their callbacks are to be called; a reference on each */
     unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
@@ -144,6 +144,9 @@ void plait__pool_put_again(struct pool *pool, struct plait__pool_record *record)
 
 /* Make the entries whose time has come; returns when the next one's does. */
 plait_time_t plait__pool_queue_again(struct pool *pool);
+
+/* The pool goes: no more of them. */
+void plait__pool_free_again(struct pool *pool);
 
 /* Write how a claimed task ended, and wake who waits for it: the back-end's call of that name. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text);
