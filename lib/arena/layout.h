@@ -23,7 +23,7 @@
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
 #define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
-    PLAIT__ARENA_VERSION = 6,
+    PLAIT__ARENA_VERSION = 7,
     PLAIT__ARENA_CLASSES = 160,
     PLAIT__STOCK_CLASSES = 24, /* blocks of up to 8 KiB */
     PLAIT__ARENA_NAME_SIZE = 64,
@@ -67,7 +67,7 @@ struct plait__arena_header {
     uint32_t pending_free;  /* the block is being released, not allocated */
     uint32_t slots_high;    /* atomic: no slot from here on was ever used; only grows */
     uint32_t unjoined;      /* something was freed since free neighbours were last joined */
-    uint32_t spare;
+    uint32_t glanced;       /* 1: there may be glances (E2 of glance.c), for good */
 
     uint64_t free_lists[PLAIT__ARENA_CLASSES]; /* offsets of free blocks by class: a cache */
 
@@ -136,7 +136,7 @@ struct plait__hold_row {
     uint32_t taking;  /* owner only: bits of the holds that are just being taken, by whom a signal has interrupted */
     uint32_t used;    /* atomic: no hold of this row from here on was ever used; only grows */
     uint32_t wanted;  /* atomic: of the first row: 1: somebody sleeps here until the thread drops a hold (sync/rwlock.c) */
-    uint32_t spare;
+    uint32_t glancing; /* atomic (E1 of glance.c): of the first row: 1: the thread looks at what may be freed at the same time */
     uint64_t stock;   /* atomic (E2 of alloc.c): of the first row: block of the slot's stock, 0: none; set once, for good */
     struct plait__hold holds[PLAIT__HOLDS_IN_ROW];
 };

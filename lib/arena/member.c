@@ -222,6 +222,7 @@ static int claim_slot(struct plait__arena_header *h, struct plait__slot **slot_o
             continue;
         }
         plait__holds_take_over(h, slot);
+        store_relaxed(&slot->row.glancing, 0);
         slot->pid = (uint32_t)getpid();
         store64_relaxed(&slot->start_time, 0);
         if (h->flags & PLAIT__ARENA_NO_LISTS) {

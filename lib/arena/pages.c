@@ -2,7 +2,7 @@
 /*
  * How it works: the system's memory is reserved up to `reserved`, by fallocate, before the heap's `top` moves there: so no touch
  * can fail for want of it (SIGBUS). Large free blocks give their whole pages back, but for the one that their header lies in, and
- * reserve them again when they are used. A program's own memory is its own affair.
+ * reserve them again when they are used; unless somebody may be looking at them (glance.h). A program's own memory is its own affair.
  */
 #include "arena/pages.h"
 
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "arena/glance.h"
 #include "arena/open.h"
 #include "base/atomic.h"
 
@@ -74,6 +75,8 @@ void plait__pages_give_back(struct plait__arena_header *h, uint64_t offset)
         return;
     arena = plait__arena_find(h, 1);
     if (!arena || arena->kind == PLAIT__ARENA_OWN_MEMORY || !plait__open_is_ours(arena))
+        return;
+    if (!plait__glances_are_over(h))
         return;
     plait__block_write(h, offset, class, PLAIT__BLOCK_FREE_HOLE);
     plait__open_punch(arena->fd, start, length);

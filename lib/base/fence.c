@@ -8,16 +8,29 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PRIVATE_EXPEDITED = 8, REGISTER_PRIVATE_EXPEDITED = 16 };
+enum { GLOBAL_EXPEDITED = 2, REGISTER_GLOBAL_EXPEDITED = 4, PRIVATE_EXPEDITED = 8, REGISTER_PRIVATE_EXPEDITED = 16 };
+
+static bool ask_kernel(int command)
+{
+#ifdef SYS_membarrier
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
+#else
+    (void)command;
+    return false;
+#endif
+}
 
 bool plait__fence_everywhere(void)
 {
-#ifdef SYS_membarrier
-    if (syscall(SYS_membarrier, PRIVATE_EXPEDITED, 0, 0) == 0)
-        return true;
-    return syscall(SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
-           syscall(SYS_membarrier, PRIVATE_EXPEDITED, 0, 0) == 0;
-#else
-    return false;
-#endif
+    return ask_kernel(PRIVATE_EXPEDITED) || (ask_kernel(REGISTER_PRIVATE_EXPEDITED) && ask_kernel(PRIVATE_EXPEDITED));
+}
+
+bool plait__fence_join(void)
+{
+    return ask_kernel(REGISTER_GLOBAL_EXPEDITED);
+}
+
+bool plait__fence_all(void)
+{
+    return ask_kernel(GLOBAL_EXPEDITED);
 }

@@ -12,4 +12,11 @@
  */
 bool plait__fence_everywhere(void);
 
+/*
+ * The same among processes: the frequent side has joined, once in its process and again in children of a fork, which may take some
+ * milliseconds; the seldom one calls plait__fence_all. False, again: the kernel cannot.
+ */
+bool plait__fence_join(void);
+bool plait__fence_all(void);
+
 #endif
