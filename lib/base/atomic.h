@@ -99,6 +99,16 @@ static inline void barrier_after_rmw(void)
 #endif
 }
 
+/* Stores before it come before stores after it, for whoever acquires. */
+static inline void barrier_between_stores(void)
+{
+#if !defined __x86_64__ && !defined __i386__
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+#else
+    compiler_barrier();
+#endif
+}
+
 /* Tell the CPU that this is a loop that waits for another one. */
 static inline void cpu_relax(void)
 {

@@ -4,7 +4,8 @@
  *
  * All that a dict has is guarded by a read-write lock: readers write nothing but what says that they read, in memory of their own, so they do not
  * disturb each other, and a dead reader is forgotten. A dead writer is found by the next who comes, reader or writer: that one gets the lock
- * for writing, repairs (dict_table.c), and goes on as what it came as. E1: the lock orders everything.
+ * for writing, repairs (dict_table.c), and goes on as what it came as. E1: the lock orders everything, but for a glance: short values
+ * of a shared dict are mostly found without it (dict_glance.c).
  *
  * A call on the way into the lock waits as plait_rwlock does, for as long as it takes: the caller's cancel token ends it, unless
  * the call has no way to say so (contains, len).
@@ -28,7 +29,11 @@
 
 int plait__dict_lock_write(struct plait_dict *d)
 {
-    return plait__guard_write(&d->body->lock, plait__dict_repair, d);
+    int err = plait__guard_write(&d->body->lock, plait__dict_repair, d);
+
+    if (err == 0)
+        plait__dict_change_begins(d);
+    return err;
 }
 
 int plait__dict_lock_read(struct plait_dict *d)
@@ -47,6 +52,8 @@ int plait__dict_lock_always(struct plait_dict *d, int (*lock)(struct plait_dict 
 
 void plait__dict_unlock(struct plait_dict *d)
 {
+    if (load64_relaxed(&d->body->changes) & 1) /* relaxed: under lock; odd: the caller has it for writing */
+        plait__dict_change_ends(d);
     plait_rwlock_release(&d->body->lock);
 }
 
@@ -60,6 +67,19 @@ static int make_key(const struct plait_dict *d, const void *bytes, size_t size, 
     return 0;
 }
 
+static inline int copy_bytes_out(const void *bytes, uint64_t size, void *value, size_t room, size_t *size_out)
+{
+    if (size_out)
+        *size_out = size;
+    if (size_out ? size > room : size != room)
+        return EMSGSIZE;
+    if (size == sizeof(uint64_t))
+        memcpy(value, bytes, sizeof(uint64_t));
+    else if (size)
+        memcpy(value, bytes, size);
+    return 0;
+}
+
 static int copy_out(const struct plait__dict_entry *e, void *value, size_t room, size_t *size_out)
 {
     struct plait__dict_pair pair;
@@ -67,44 +87,34 @@ static int copy_out(const struct plait__dict_entry *e, void *value, size_t room,
     if (!e)
         return ENOENT;
     pair = plait__dict_pair_of(e);
-    if (size_out)
-        *size_out = pair.value_size;
-    if (size_out ? pair.value_size > room : pair.value_size != room)
-        return EMSGSIZE;
-    if (pair.value_size == sizeof(uint64_t))
-        memcpy(value, pair.value, sizeof(uint64_t));
-    else if (pair.value_size)
-        memcpy(value, pair.value, pair.value_size);
-    return 0;
+    return copy_bytes_out(pair.value, pair.value_size, value, room, size_out);
 }
 
 /* Lock and find. With 0, the caller unlocks. */
-static inline int find(struct plait_dict *d, int (*lock)(struct plait_dict *d), const void *key, size_t key_size,
-                       struct plait__dict_key *key_out, struct plait__dict_found *found_out)
+static inline int find(struct plait_dict *d, int (*lock)(struct plait_dict *d), const struct plait__dict_key *key,
+                       struct plait__dict_found *found_out)
 {
-    int err = make_key(d, key, key_size, key_out);
+    int err = lock(d);
 
-    if (!err)
-        err = lock(d);
     if (err)
         return err;
-    err = plait__dict_find(d, key_out, found_out);
+    err = plait__dict_find(d, key, found_out);
     if (err)
         plait__dict_unlock(d);
     return err;
 }
 
-static inline int find_to_read(struct plait_dict *d, const void *key, size_t key_size, struct plait__dict_found *found_out)
+static inline int find_to_read(struct plait_dict *d, const struct plait__dict_key *key, struct plait__dict_found *found_out)
 {
-    struct plait__dict_key k;
-
-    return find(d, plait__dict_lock_read, key, key_size, &k, found_out);
+    return find(d, plait__dict_lock_read, key, found_out);
 }
 
 static inline int find_to_write(struct plait_dict *d, const void *key, size_t key_size, struct plait__dict_key *key_out,
                                 struct plait__dict_found *found_out)
 {
-    return find(d, plait__dict_lock_write, key, key_size, key_out, found_out);
+    int err = make_key(d, key, key_size, key_out);
+
+    return err ? err : find(d, plait__dict_lock_write, key_out, found_out);
 }
 
 static uint64_t version_of(const struct plait__dict_entry *e)
@@ -114,12 +124,11 @@ static uint64_t version_of(const struct plait__dict_entry *e)
 
 /* ---- Reading ---- */
 
-/* version_out: NULL: not wanted. */
-static inline int get(struct plait_dict *d, const void *key, size_t key_size, void *value, size_t room,
-                      size_t *size_out, uint64_t *version_out)
+static __attribute__((noinline)) int get_locked(struct plait_dict *d, const struct plait__dict_key *key, void *value, size_t room,
+                                                size_t *size_out, uint64_t *version_out)
 {
     struct plait__dict_found found;
-    int err = find_to_read(d, key, key_size, &found);
+    int err = find_to_read(d, key, &found);
 
     if (err)
         return err;
@@ -128,6 +137,24 @@ static inline int get(struct plait_dict *d, const void *key, size_t key_size, vo
         *version_out = version_of(found.entry);
     plait__dict_unlock(d);
     return err;
+}
+
+/* version_out: NULL: not wanted. */
+static inline int get(struct plait_dict *d, const void *key, size_t key_size, void *value, size_t room,
+                      size_t *size_out, uint64_t *version_out)
+{
+    struct plait__dict_glance seen;
+    struct plait__dict_key k;
+    int err = make_key(d, key, key_size, &k);
+
+    if (err)
+        return err;
+    err = plait__dict_glance(d, &k, &seen);
+    if (err == EAGAIN)
+        return get_locked(d, &k, value, room, size_out, version_out);
+    if (version_out)
+        *version_out = err ? 0 : seen.version;
+    return err ? err : copy_bytes_out(seen.words, seen.size, value, room, size_out);
 }
 
 int plait_dict_get_version(plait_dict_t *d, const void *key, size_t key_size, void *value, size_t room,
@@ -144,11 +171,14 @@ int plait_dict_get(plait_dict_t *d, const void *key, size_t key_size, void *valu
 int plait_dict_get_copy(plait_dict_t *d, const void *key, size_t key_size, void **value_out, size_t *size_out)
 {
     struct plait__dict_found found;
+    struct plait__dict_key k;
     char *copy = NULL;
     size_t size, room;
-    int err = find_to_read(d, key, key_size, &found);
+    int err = make_key(d, key, key_size, &k);
 
     *value_out = NULL;
+    if (!err)
+        err = find_to_read(d, &k, &found);
     if (err)
         return err;
     if (found.entry) {
@@ -165,18 +195,30 @@ int plait_dict_get_copy(plait_dict_t *d, const void *key, size_t key_size, void 
     return err;
 }
 
-bool plait_dict_contains(plait_dict_t *d, const void *key, size_t key_size)
+static bool contains_locked(struct plait_dict *d, const struct plait__dict_key *key)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
     struct plait__dict_found found;
     bool contains = false;
 
-    if (find_to_read(d, key, key_size, &found) == 0) {
+    if (find_to_read(d, key, &found) == 0) {
         contains = found.entry != NULL;
         plait__dict_unlock(d);
     }
     plait_cancel_bind(token);
     return contains;
+}
+
+bool plait_dict_contains(plait_dict_t *d, const void *key, size_t key_size)
+{
+    struct plait__dict_glance seen;
+    struct plait__dict_key k;
+    int err;
+
+    if (make_key(d, key, key_size, &k) != 0)
+        return false;
+    err = plait__dict_glance(d, &k, &seen);
+    return err == EAGAIN ? contains_locked(d, &k) : err == 0;
 }
 
 size_t plait_dict_len(plait_dict_t *d)

@@ -7,6 +7,7 @@
 #include <plait/rwlock.h>
 
 #include "arena/arena.h"
+#include "base/atomic.h"
 #include "queue/memory.h"
 
 enum {
@@ -20,7 +21,8 @@ struct plait__dict_body {
     uint32_t magic; /* const, stored last; 0 once destroyed */
     uint32_t flags; /* const: PLAIT_SHARED or 0 */
     uint64_t seed;  /* const: of the hashes */
-    uint64_t spare[2];
+    uint64_t changes; /* atomic, written under lock: odd while the rest changes (dict_glance.c) */
+    uint64_t spare;
     plait_rwlock_t lock;
 
     uint64_t count;    /* keys in it */
@@ -46,8 +48,13 @@ struct plait__dict_body {
  */
 struct plait__dict_entry {
     uint64_t next; /* guarded by lock: the chain goes on there */
-    uint32_t hash;
-    uint16_t key_size, value_size;
+    union {
+        struct {
+            uint32_t hash;
+            uint16_t key_size, value_size;
+        };
+        uint64_t label; /* the three in one load */
+    };
     uint64_t version;
     uint64_t number; /* the first version that this key had */
     char bytes[];
@@ -113,7 +120,28 @@ static inline struct plait__dict_pair plait__dict_pair_of(const struct plait__di
     return pair;
 }
 
+/* With the lock held for writing: what is stored from here on changes the dict; and no more (E1, E2 of dict_glance.c). */
+static inline void plait__dict_change_begins(struct plait_dict *d)
+{
+    store64_relaxed(&d->body->changes, load64_relaxed(&d->body->changes) | 1);
+    barrier_between_stores(); /* E1 */
+}
+
+static inline void plait__dict_change_ends(struct plait_dict *d)
+{
+    store64_release(&d->body->changes, (load64_relaxed(&d->body->changes) | 1) + 1); /* E2 */
+}
+
 uint32_t plait__dict_hash(const struct plait_dict *d, const void *key, size_t size);
+
+/* What a glance without the lock has found: a copy. */
+struct plait__dict_glance {
+    uint64_t version, size;
+    uint64_t words[8]; /* the value */
+};
+
+/* 0; ENOENT; EAGAIN: it cannot be told without the lock. Of a dict in an arena. */
+int plait__dict_glance(struct plait_dict *d, const struct plait__dict_key *key, struct plait__dict_glance *glance_out);
 
 /* With the lock held, for reading or writing. 0; EBADMSG: damaged. next: at the end, *entry_out is NULL. */
 int plait__dict_find(struct plait_dict *d, const struct plait__dict_key *key, struct plait__dict_found *found_out);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "arena/glance.h"
 #include "base/atomic.h"
 #include "base/options.h"
 #include "queue/dict.h"
@@ -22,6 +23,7 @@ static struct plait_dict *handle_on(struct plait__dict_body *body, plait_arena_t
         d->skew = sizeof(struct plait__block);
         d->most = arena->limit / PLAIT__BLOCK_UNIT;
         plait__arena_hold(arena);
+        plait__glance_prepare(arena->base);
     }
     return d;
 }

@@ -40,14 +40,14 @@
  * Damage: what is read in an arena is looked at before it is followed. A place can be that of a block, and its memory is there; a
  * chain is not longer than there can be blocks; sizes end in the arena's memory. Blocks are freed only if the arena knows them.
  */
-#include "queue/dict.h"
+#include "queue/dict_place.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/atomic.h"
 
-enum { SPARSE = 2 /* buckets for each key */, GROW_STEPS = 2 * SPARSE, SHRINK_STEPS = 5 * SPARSE, SEGMENT_FIRST_LOG = 3 };
+enum { SPARSE = 2 /* buckets for each key */, GROW_STEPS = 2 * SPARSE, SHRINK_STEPS = 5 * SPARSE };
 
 static void set_link(uint64_t *link, uint64_t place)
 {
@@ -63,8 +63,7 @@ static bool is_block(const struct plait_dict *d, uint64_t place, uint64_t size)
     return size < d->base->limit && plait__arena_block_is_used(d->base, place + d->skew, size);
 }
 
-/* Is there memory up to here, other than when last looked? */
-static __attribute__((noinline)) bool reaches_now(struct plait_dict *d, uint64_t end)
+bool plait__dict_reaches_now(struct plait_dict *d, uint64_t end)
 {
     uint64_t top = load64_acquire(&d->base->top); /* E2 of alloc.c */
 
@@ -72,22 +71,6 @@ static __attribute__((noinline)) bool reaches_now(struct plait_dict *d, uint64_t
         return false;
     store64_relaxed(&d->safe, top);
     return end <= top;
-}
-
-/* Is there memory up to here? */
-static inline bool reaches(struct plait_dict *d, uint64_t end)
-{
-    return __builtin_expect(end <= load64_relaxed(&d->safe), 1) /* relaxed: it never shrinks */ || reaches_now(d, end);
-}
-
-/* The entry at a place, or NULL: none can be there. */
-static inline struct plait__dict_entry *entry_at(struct plait_dict *d, uint64_t place)
-{
-    if (d->base &&
-        (place % PLAIT__BLOCK_UNIT != PLAIT__BLOCK_UNIT - sizeof(struct plait__block) || place > d->arena->limit ||
-         !reaches(d, place + d->skew + sizeof(struct plait__dict_entry))))
-        return NULL;
-    return plait__dict_memory(d, place);
 }
 
 /* Do its bytes lie in the arena as well? */
@@ -101,27 +84,15 @@ static inline bool is_whole(struct plait_dict *d, const struct plait__dict_entry
         const struct plait__dict_sizes *sizes = (const void *)e->bytes;
 
         at += sizeof *sizes;
-        if (!reaches(d, at))
+        if (!plait__dict_reaches(d, at))
             return false;
         key = sizes->key;
         value = sizes->value;
     }
-    return key <= UINT32_MAX && value < d->arena->limit && reaches(d, at + (key + 7) / 8 * 8 + value);
+    return key <= UINT32_MAX && value < d->arena->limit && plait__dict_reaches(d, at + (key + 7) / 8 * 8 + value);
 }
 
 /* ---- Buckets ----------------------------------------------------------------------------------------------------- */
-
-static unsigned log_of(uint32_t number)
-{
-    return 31 - (unsigned)__builtin_clz(number);
-}
-
-static uint32_t bucket_of(const struct plait_dict *d, uint32_t hash)
-{
-    uint32_t low = ((uint32_t)1 << log_of(d->body->buckets)) - 1, bucket = hash & (2 * low + 1);
-
-    return bucket < d->body->buckets ? bucket : hash & low;
-}
 
 static uint64_t *bucket_at(const struct plait_dict *d, uint32_t bucket)
 {
@@ -130,8 +101,8 @@ static uint64_t *bucket_at(const struct plait_dict *d, uint32_t bucket)
 
     if (bucket < PLAIT__DICT_FIRST)
         return &d->body->first[bucket];
-    log = log_of(bucket);
-    segment = plait__dict_memory(d, d->body->segments[log - SEGMENT_FIRST_LOG]);
+    log = plait__dict_log_of(bucket);
+    segment = plait__dict_memory(d, d->body->segments[log - PLAIT__DICT_SEGMENT_FIRST_LOG]);
     return segment + (bucket - ((uint32_t)1 << log));
 }
 
@@ -201,22 +172,14 @@ static inline bool is_same(const void *bytes, const void *others, size_t size)
     return word == other;
 }
 
-/* Does a hash come before another in a chain? */
-static bool is_before(uint32_t hash, uint32_t other)
-{
-    uint32_t differ = hash ^ other;
-
-    return (differ & -differ & other) != 0;
-}
-
 int plait__dict_find(struct plait_dict *d, const struct plait__dict_key *key, struct plait__dict_found *found_out)
 {
-    uint64_t *link = bucket_at(d, bucket_of(d, key->hash)), steps = 0;
+    uint64_t *link = bucket_at(d, plait__dict_bucket_of(d->body->buckets, key->hash)), steps = 0;
     struct plait__dict_entry *e;
 
     found_out->entry = NULL;
     for (; *link; link = &e->next) {
-        e = entry_at(d, *link);
+        e = plait__dict_entry_at(d, *link);
         if (__builtin_expect(!e || steps++ > d->most, 0))
             return EBADMSG;
         if (e->hash == key->hash) {
@@ -229,7 +192,7 @@ int plait__dict_find(struct plait_dict *d, const struct plait__dict_key *key, st
                 found_out->entry = e;
                 break;
             }
-        } else if (is_before(key->hash, e->hash)) {
+        } else if (plait__dict_is_before(key->hash, e->hash)) {
             break;
         }
     }
@@ -244,7 +207,7 @@ int plait__dict_next(struct plait_dict *d, struct plait__dict_walk *walk, struct
     while (!walk->place && walk->bucket < d->body->buckets)
         walk->place = *bucket_at(d, walk->bucket++);
     if (walk->place) {
-        e = entry_at(d, walk->place);
+        e = plait__dict_entry_at(d, walk->place);
         if (!e || !is_whole(d, e) || walk->seen++ > d->most)
             return EBADMSG;
         walk->place = e->next;
@@ -257,17 +220,17 @@ int plait__dict_next(struct plait_dict *d, struct plait__dict_walk *walk, struct
 
 static uint32_t parent_of(uint32_t bucket)
 {
-    return bucket - ((uint32_t)1 << log_of(bucket));
+    return bucket - ((uint32_t)1 << plait__dict_log_of(bucket));
 }
 
 /* Where in the parent's chain that begins which belongs, or would belong, to a bucket; maybe its end. NULL: damaged. */
 static uint64_t *part_for(struct plait_dict *d, uint32_t bucket)
 {
     uint64_t *link = bucket_at(d, parent_of(bucket)), steps = 0;
-    uint32_t bit = (uint32_t)1 << log_of(bucket);
+    uint32_t bit = (uint32_t)1 << plait__dict_log_of(bucket);
 
     while (*link) {
-        struct plait__dict_entry *e = entry_at(d, *link);
+        struct plait__dict_entry *e = plait__dict_entry_at(d, *link);
 
         if (!e || steps++ > d->most)
             return NULL;
@@ -289,7 +252,7 @@ static void set_buckets(struct plait_dict *d, uint32_t buckets)
 static void grow(struct plait_dict *d)
 {
     uint32_t bucket = d->body->buckets;
-    unsigned segment = log_of(bucket) - SEGMENT_FIRST_LOG;
+    unsigned segment = plait__dict_log_of(bucket) - PLAIT__DICT_SEGMENT_FIRST_LOG;
     uint64_t *part;
 
     if (bucket == (uint32_t)1 << PLAIT__DICT_BUCKETS_LOG)
@@ -309,7 +272,7 @@ static void grow(struct plait_dict *d)
 /* A segment is not wanted any more that is not even the next to be. */
 static void drop_segments(struct plait_dict *d, uint32_t buckets)
 {
-    unsigned next = log_of(buckets) - SEGMENT_FIRST_LOG + 1;
+    unsigned next = plait__dict_log_of(buckets) - PLAIT__DICT_SEGMENT_FIRST_LOG + 1;
 
     for (; next < PLAIT__DICT_SEGMENTS && d->body->segments[next]; next++)
         plait__memory_free(d->base, &d->body->segments[next]);
@@ -417,7 +380,7 @@ static int finish_clear(struct plait_dict *d)
         uint64_t *link = bucket_at(d, bucket);
 
         while (*link) {
-            struct plait__dict_entry *e = entry_at(d, *link);
+            struct plait__dict_entry *e = plait__dict_entry_at(d, *link);
 
             if (!e || (d->base && !is_block(d, *link, sizeof *e))) /* freed: a circle */
                 return EBADMSG;
@@ -457,9 +420,9 @@ static int look_for(struct plait_dict *d, uint64_t place, bool *linked_out)
     if (!place || !is_block(d, place, sizeof *e))
         return 0;
     e = plait__dict_memory(d, place);
-    for (link = bucket_at(d, bucket_of(d, e->hash)); *link && !*linked_out; link = &e->next) {
+    for (link = bucket_at(d, plait__dict_bucket_of(d->body->buckets, e->hash)); *link && !*linked_out; link = &e->next) {
         *linked_out = *link == place;
-        e = entry_at(d, *link);
+        e = plait__dict_entry_at(d, *link);
         if (!e || steps++ > d->most)
             return EBADMSG;
     }
@@ -508,6 +471,7 @@ int plait__dict_repair(void *dict)
 
     if (!d->base)
         return 0;
+    plait__dict_change_begins(d);
     err = plait__arena_settle(d->base);
     if (err == 0 && !plait__dict_is_founded(d))
         err = EBADMSG;
@@ -517,5 +481,7 @@ int plait__dict_repair(void *dict)
         err = settle_change(d);
     if (err == 0 && d->body->clearing)
         err = plait__dict_clear(d);
+    if (err == 0)
+        plait__dict_change_ends(d);
     return err;
 }

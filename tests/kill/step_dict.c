@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "arena/glance.h"
 #include "queue/dict.h"
 
 enum { KEYS = 80, NEW = 100, LONG = 120 /* a seed */, VALUE_MAX = 70000 };
@@ -57,6 +58,14 @@ static void delete_until(int count)
 static void some(void) { make_dict(5); changed[NEW] = 7; }
 static void some_for_a_long_one(void) { make_dict(5); changed[NEW] = LONG; }
 static void some_to_read(void) { make_dict(5); }
+static void a_long_one_to_read(void)
+{
+    make_dict(5);
+    expected[NEW] = changed[NEW] = LONG;
+    if (set_key(NEW, LONG))
+        abort();
+}
+
 static void none(void) { make_dict(0); changed[NEW] = 7; }
 static void some_to_replace(void) { make_dict(5); changed[2] = 99; }
 static void some_to_delete(void) { make_dict(5); changed[2] = 0; }
@@ -138,6 +147,22 @@ static void get_one(void)
 {
     int key = 2;
     char value[150];
+    size_t size;
+
+    step_page->out = plait_dict_get(dict, &key, sizeof key, value, sizeof value, &size);
+}
+
+/* The first look makes the child's process one that can do without the lock. */
+static void take_part_and_look(void)
+{
+    take_part();
+    get_one();
+}
+
+static void get_long(void)
+{
+    static char value[VALUE_MAX];
+    int key = NEW;
     size_t size;
 
     step_page->out = plait_dict_get(dict, &key, sizeof key, value, sizeof value, &size);
@@ -334,6 +359,14 @@ static const char *changed_or_not_to_a_writer(bool done)
     return changed_or_not(done);
 }
 
+/* Who died on its way through the arena's memory holds none of its pages back. */
+static const char *changed_or_not_and_no_glance(bool done)
+{
+    if (!plait__glances_are_over(arena->base))
+        return "a dead reader still glances";
+    return changed_or_not_to_a_writer(done);
+}
+
 static const char *counted_or_not(bool done)
 {
     int64_t counter = 0;
@@ -404,6 +437,9 @@ static const struct step_op ops[] = {
     ALONE("set, growing", full_buckets, set_new, changed_or_not),
     ALONE("setdefault", some, set_default, changed_or_not),
     ALONE("get", some_to_read, get_one, changed_or_not_to_a_writer),
+    ALONE("get, a long value", a_long_one_to_read, get_long, changed_or_not_to_a_writer),
+    { .name = "dict get, without the lock", .prepare = some_to_read, .before = take_part_and_look, .operate = get_one,
+      .verify = changed_or_not_and_no_glance },
     ALONE("delete", some_to_delete, delete_one, changed_or_not),
     ALONE("delete, shrinking", too_many_buckets, delete_first, changed_or_not),
     ALONE("delete, shrinking by a segment", segment_too_many, delete_first, changed_or_not_to_a_writer),
