@@ -14,7 +14,7 @@
  * second slice that its owner takes part in the arena no more (doubt in robust.c). The same can happen in the middle
  * of plait__robust_acquire.
  *
- * Others see no difference: E1 of robust.c.
+ * Others see no difference: E1 of robust.c. Checked in tests/models/brief.pml.
  */
 #ifndef PLAIT_WAIT_BRIEF_H
 #define PLAIT_WAIT_BRIEF_H
