@@ -423,15 +423,17 @@ static void look(const struct plait_pool *front, unsigned number, struct plait_p
     struct pool *pool = (struct pool *)front;
     struct plait__pool_slot *slot = &pool->shared->slots[number];
     struct worker *worker = &pool->workers[number];
+    uint32_t state;
     uint64_t offset;
 
     pthread_mutex_lock(&pool->lock);
-    *worker_out = (struct plait_pool_worker){ .pid = worker->runs ? worker->child.pid : 0,
+    state = load_acquire(&slot->state);
+    *worker_out = (struct plait_pool_worker){ .pid = worker->runs ? worker->child.pid : state != SLOT_IDLE ? (pid_t)slot->pid : 0,
                                               .since = (plait_time_t)load64_relaxed(&slot->since),
                                               .done = load64_relaxed(&slot->done), .failed = load64_relaxed(&slot->failed),
                                               .restarts = worker->restarts };
-    if (worker->runs)
-        worker_out->state = shown_state(load_acquire(&slot->state));
+    if (worker->runs || state != SLOT_IDLE) /* it may be at work before the supervisor has heard of its start */
+        worker_out->state = shown_state(state);
     offset = load64_acquire(&slot->running);
     if (worker_out->state == PLAIT_WORKER_BUSY && offset)
         worker_out->task = function_at(pool, offset);

@@ -99,6 +99,7 @@ enum plait__slot_state {
 
 struct plait__pool_slot {
     uint32_t state; /* atomic: enum plait__slot_state; the worker's, and the supervisor's when it is dead */
+    uint32_t pid;   /* worker only, set before the first change of `state` */
     uint32_t leaves; /* atomic, worker only: while it is TIDYING: what comes after that, if it gets so far */
     uint64_t done;   /* atomic, worker only */
     uint64_t failed; /* atomic, worker only */

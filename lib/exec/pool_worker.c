@@ -437,6 +437,7 @@ static int prepare_and_work(const struct plait__pool_worker_arg *given)
         err = plait_queue_open(&self.again, given->again);
     if (err)
         return 1;
+    self.slot->pid = (uint32_t)getpid();
     change(SLOT_PREPARING);
     err = call_own(&self.shared->initializer, &task);
     if (err) {
