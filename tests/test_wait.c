@@ -568,6 +568,26 @@ static void spin_is_tried_for_long_now_and_then_though_it_does_not_pay(void **st
     assert_true(last < most / 10);
 }
 
+/* A partner that was always there is waited for a little longer, once: it will have been interrupted. */
+static void spin_after_many_that_paid_is_long_once(void **state)
+{
+    uint32_t first;
+
+    if (plait__cpus() == 1)
+        skip();
+    for (int row = 0; row < 2; row++) {
+        for (int i = 0; i < 20; i++) {
+            struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_CHANGE, PLAIT_FOREVER);
+
+            assert_true(plait__spin_pause(&spin));
+            plait__spin_paid(&spin);
+        }
+        first = spin_in_vain(PLAIT__SPIN_CHANGE);
+        for (int i = 0; i < 10; i++)
+            assert_true(spin_in_vain(PLAIT__SPIN_CHANGE) < first / 4);
+    }
+}
+
 static void spin_for_a_batch_stays_away_the_longer_the_more_had_come(void **state)
 {
     uint32_t before = 0;
@@ -652,6 +672,7 @@ int main(void)
         PROCESSES(wait_many_without_futex_waitv_looks_in_turns),
         cmocka_unit_test(fork_leaves_the_parked_behind),
         cmocka_unit_test(spin_is_tried_for_long_now_and_then_though_it_does_not_pay),
+        cmocka_unit_test(spin_after_many_that_paid_is_long_once),
         cmocka_unit_test(spin_for_a_batch_stays_away_the_longer_the_more_had_come),
         cmocka_unit_test(spin_without_time_to_wait_is_none),
         cmocka_unit_test(spin_ends_with_yields_as_long_as_they_are_of_use),

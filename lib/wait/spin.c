@@ -9,6 +9,9 @@
  * 30 to 50 microseconds on a virtual machine whose other CPU has stopped. If that pays, both are awake, and stay so; if not, the
  * next try comes after twice as many losses.
  *
+ * Where many in a row have paid, the other is awake, and if it is late, it has been interrupted, as a rule, and comes back before
+ * a sleep and a wake would be over. So the first that is longer than the budget after such a row goes on for about as long as these take.
+ *
  * A look takes the line away from whoever is about to write it. Who waits for a single change looks all the time; who
  * waits for a stream of them (an item, a side of a queue) looks ever more seldom, so that the other gets many done
  * in between; and rivals for a lock look seldom from the start: a lock that goes to and fro at every release
@@ -43,7 +46,9 @@ enum {
     RATE_UNIT = 1024, /* the rate is pauses in so many nanoseconds */
     TRY_FIRST = 16,   /* losses until a long try; and at most */
     TRY_LAST = 4096,
+    STREAK = 16,      /* spins that paid, one after the other */
     WAKING = 120000,  /* nanoseconds, as are the next */
+    TRUST = 40000,
     AWAY_STEP = 50,
     AWAY_MAX = 1500,
     YIELDS = 16,
@@ -78,6 +83,7 @@ static PLAIT_TLS struct {
     uint32_t budget; /* nanoseconds; 0: not set yet */
     uint32_t losses; /* since the last that paid, or the last long try */
     uint32_t until_try;
+    uint32_t paid; /* one after the other, STREAK at most */
     uint32_t waits, vain_yields;
 } learnt[PLAIT__SPIN_WAYS];
 static PLAIT_TLS uint32_t away; /* where what comes is counted: until the first look */
@@ -139,7 +145,11 @@ static uint32_t budget_for(enum plait__spin_way way)
         learnt[way].budget = way == PLAIT__SPIN_RIVALS ? most : most / 4;
         learnt[way].until_try = TRY_FIRST;
     }
-    return learnt[way].losses < learnt[way].until_try ? learnt[way].budget : manners[way].long_try;
+    if (learnt[way].losses >= learnt[way].until_try)
+        return manners[way].long_try;
+    if (learnt[way].paid == STREAK && learnt[way].budget < TRUST && TRUST < manners[way].long_try)
+        return TRUST;
+    return learnt[way].budget;
 }
 
 /*
@@ -183,6 +193,7 @@ static void lost(struct plait__spin *spin)
     uint32_t *budget = &learnt[spin->way].budget;
 
     spin->total = 0;
+    learnt[spin->way].paid = 0;
     *budget -= (*budget - manners[spin->way].budget_min) / 8;
     if (++learnt[spin->way].losses <= learnt[spin->way].until_try)
         return;
@@ -276,6 +287,8 @@ void plait__spin_paid(struct plait__spin *spin)
         *budget = manner->budget_max;
     learnt[spin->way].losses = 0;
     learnt[spin->way].until_try = TRY_FIRST;
+    if (learnt[spin->way].paid < STREAK)
+        learnt[spin->way].paid++;
 }
 
 void plait__spin_came(struct plait__spin *spin, size_t count)
