@@ -113,9 +113,6 @@ struct plait_crew {
     struct crew_queue queue;
 };
 
-/* Is anybody who asks for work awake, and so would have it at once? A hint. */
-bool plait__crew_asks_awake(const plait_worker_t *worker);
-
 /* What a worker has taken, and has to run: one of the two. */
 struct crew_loot {
     struct crew_worker *victim;
@@ -180,6 +177,9 @@ static inline bool crew_stack_has(const struct crew_worker *v)
 
 /* Ask v to offer something at its next spawn or sync. */
 void plait__crew_stack_ask(struct crew_worker *v);
+
+/* Is anybody who asks for work awake, and so would have it at once? A hint. */
+bool plait__crew_asks_awake(const plait_worker_t *worker);
 
 /* Run a function as the outermost of this worker, or one that is as good as that. */
 void plait__crew_stack_run(struct crew_worker *w, plait_worker_fn *fn, void *arg);

@@ -207,17 +207,13 @@ static bool fall_asleep(struct crew_worker *w)
     struct plait_crew *crew = w->crew;
     bool may_go = crew->life.at_least && crew->life.at_least < crew->threads;
 
-    add_relaxed(&crew->asleep, 1);
     lie_down(w);
     while (load_acquire(&w->bell) == CREW_ASLEEP) {
         plait_time_t until = may_go ? plait_now() + crew->life.idle_time : PLAIT_FOREVER;
 
-        if (plait_wait(&w->bell, CREW_ASLEEP, 0, until) == ETIMEDOUT && is_superfluous(w)) {
-            sub_relaxed(&crew->asleep, 1);
+        if (plait_wait(&w->bell, CREW_ASLEEP, 0, until) == ETIMEDOUT && is_superfluous(w))
             return false;
-        }
     }
-    sub_relaxed(&crew->asleep, 1);
     return true;
 }
 
@@ -234,6 +230,7 @@ bool plait__crew_find(struct crew_worker *w, struct crew_loot *loot_out)
     for (;;) {
         struct plait__spin spin = plait__spin_begin(crew->lingers ? PLAIT__SPIN_REGION : PLAIT__SPIN_TURN, PLAIT_FOREVER);
         unsigned looks = 0;
+        bool stays;
 
         do {
             bool stop = load_acquire(&crew->stop); /* all that was submitted before is run */
@@ -251,7 +248,10 @@ bool plait__crew_find(struct crew_worker *w, struct crew_loot *loot_out)
             if (looks++ % ASK_EACH == 0)
                 ask_all(w);
         } while (plait__spin_pause(&spin));
-        if (!fall_asleep(w))
+        add_relaxed(&crew->asleep, 1);
+        stays = fall_asleep(w);
+        sub_relaxed(&crew->asleep, 1);
+        if (!stays)
             return false;
     }
 }

@@ -100,7 +100,7 @@ struct delivery {
     struct plait__callback *allocated; /* to be freed afterwards, or NULL: it may be gone by then */
 };
 
-static void unreference(void *future)
+void plait__future_clean_up(void *future)
 {
     plait__future_unreference(future);
 }
@@ -114,7 +114,7 @@ static void lost(void *delivery)
     lock_callbacks(d->future);
     d->future->delivering = false;
     unlock_callbacks(d->future);
-    pthread_cleanup_push(unreference, d->future); /* one of these may do the same */
+    pthread_cleanup_push(plait__future_clean_up, d->future); /* one of these may do the same */
     plait__future_deliver(d->future);
     pthread_cleanup_pop(1);
 }

@@ -77,6 +77,9 @@ void plait__future_end(plait_future_t *future);
 void plait__future_reference(plait_future_t *future);
 void plait__future_unreference(plait_future_t *future);
 
+/* The same, as a clean-up handler: a callback or a task may end its thread. */
+void plait__future_clean_up(void *future);
+
 /* The task is done: call the callbacks. */
 void plait__future_deliver(plait_future_t *future);
 

@@ -50,8 +50,6 @@
  * nor while a worker is started. A future's lock comes after it.
  */
 
-enum { HELD_MAX = 64 };
-
 static struct pool *pool_of(const plait_future_t *future)
 {
     return (struct pool *)future->pool;
@@ -296,70 +294,6 @@ static void close_pool(struct plait_pool *front)
     plait__pool_ring(pool);
 }
 
-/* With the lock held: some of the pending tasks that are left, each with a reference. The bare ones end here. */
-static unsigned hold_pending(struct pool *pool, struct walk *walk, struct task *held[HELD_MAX])
-{
-    struct plait__pool_record *record;
-    unsigned count = 0;
-
-    while (count < HELD_MAX && (record = plait__pool_walk(pool, walk)) != NULL) {
-        if ((load_relaxed(&record->word) & TASK_STATUS) != TASK_PENDING)
-            continue;
-        if (!record->owner) {
-            if (plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE))
-                plait__pool_end_bare(pool, record);
-            continue;
-        }
-        held[count] = task_of(record);
-        add_relaxed(&held[count++]->future.references, 1);
-    }
-    return count;
-}
-
-struct held {
-    struct pool *pool;
-    struct task *tasks[HELD_MAX];
-    unsigned count, next;
-};
-
-static void unreference(void *future)
-{
-    plait__future_unreference(future);
-}
-
-/* A callback that ends the thread comes here again: the others are cancelled all the same. */
-static void cancel_held(void *arg)
-{
-    struct held *held = arg;
-
-    while (held->next < held->count) {
-        plait_future_t *future = &held->tasks[held->next++]->future;
-
-        pthread_cleanup_push(cancel_held, held);
-        pthread_cleanup_push(unreference, future);
-        plait__pool_cancel(&held->pool->front, future);
-        pthread_cleanup_pop(1);
-        pthread_cleanup_pop(0);
-    }
-}
-
-/* Nothing becomes pending any more but what is run again, and that the supervisor does not do now. */
-static void cancel_pending(void *arg)
-{
-    struct held held = { .pool = arg };
-    struct walk walk = { NULL, 0 };
-
-    do {
-        pthread_mutex_lock(&held.pool->lock);
-        held.count = hold_pending(held.pool, &walk, held.tasks);
-        held.next = 0;
-        pthread_mutex_unlock(&held.pool->lock);
-        pthread_cleanup_push(cancel_pending, held.pool); /* from the beginning */
-        cancel_held(&held);
-        pthread_cleanup_pop(0);
-    } while (held.count == HELD_MAX);
-}
-
 static void terminate(struct plait_pool *front)
 {
     struct pool *pool = (struct pool *)front;
@@ -370,7 +304,7 @@ static void terminate(struct plait_pool *front)
             plait__child_signal(&pool->workers[i].child, SIGKILL);
     store_release(&pool->shared->stop, 1);
     pthread_mutex_unlock(&pool->lock);
-    cancel_pending(pool);
+    plait__pool_cancel_pending(pool);
     plait__pool_ring(pool);
 }
 

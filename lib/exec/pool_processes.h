@@ -148,6 +148,12 @@ plait_time_t plait__pool_queue_again(struct pool *pool);
 /* The pool goes: no more of them. */
 void plait__pool_free_again(struct pool *pool);
 
+/*
+ * Cancel all that is pending, of a terminated pool: nothing becomes pending any more but what is run again, and that the supervisor does
+ * not do then. The argument is the pool.
+ */
+void plait__pool_cancel_pending(void *pool);
+
 /* Write how a claimed task ended, and wake who waits for it: the back-end's call of that name. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text);
 

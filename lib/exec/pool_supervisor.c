@@ -33,11 +33,6 @@ static void make_due(struct pool *pool, struct task *task)
     pool->due = task;
 }
 
-static void unreference(void *future)
-{
-    plait__future_unreference(future);
-}
-
 /* The last that its caller does, or what is left to do the next round does as well: a callback may end the thread. */
 static void deliver(struct pool *pool)
 {
@@ -45,7 +40,7 @@ static void deliver(struct pool *pool)
 
     while ((task = pool->due) != NULL) {
         pool->due = task->next_due;
-        pthread_cleanup_push(unreference, &task->future);
+        pthread_cleanup_push(plait__future_clean_up, &task->future);
         plait__future_deliver(&task->future);
         pthread_cleanup_pop(1);
     }

@@ -101,11 +101,6 @@ static void run(struct worker *worker, struct watched *w)
     let_go(&r, fate);
 }
 
-static void unreference(void *future)
-{
-    plait__future_unreference(future);
-}
-
 static void run_watched(struct plait__crew_task *node, plait_worker_t *unused)
 {
     struct watched *w = watched_of((struct job *)node);
@@ -113,7 +108,7 @@ static void run_watched(struct plait__crew_task *node, plait_worker_t *unused)
     struct pool *pool = worker->pool;
     bool is_due = plait__threads_take_entry(pool, w);
 
-    pthread_cleanup_push(unreference, &w->kept.future);
+    pthread_cleanup_push(plait__future_clean_up, &w->kept.future);
     if (is_due)
         plait__threads_await(pool, w);
     if (load_acquire(&pool->stop))
@@ -206,7 +201,7 @@ void plait__threads_cancel_watched(struct pool *pool, struct job *job)
     struct watched *w = watched_of(job);
 
     plait__threads_take_entry(pool, w);
-    pthread_cleanup_push(unreference, &w->kept.future);
+    pthread_cleanup_push(plait__future_clean_up, &w->kept.future);
     plait__pool_cancel(&pool->front, &w->kept.future);
     pthread_cleanup_pop(1);
 }
