@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How it works: membarrier interrupts those CPUs that run a thread of this process; a thread that does not run has passed a full
- * barrier on its way off the CPU. A process must register first, and its children again where the kernel says so.
+ * barrier on its way off the CPU. A process must register first, and its children again where the kernel says so. That is done when the
+ * library is loaded: it takes a few microseconds as long as there is one thread, and tens of milliseconds later.
  */
 #include "base/fence.h"
 
@@ -18,6 +19,11 @@ static bool ask_kernel(int command)
     (void)command;
     return false;
 #endif
+}
+
+__attribute__((constructor)) static void register_early(void)
+{
+    ask_kernel(REGISTER_PRIVATE_EXPEDITED);
 }
 
 bool plait__fence_everywhere(void)

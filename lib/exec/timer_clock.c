@@ -27,7 +27,6 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include <plait/cancel.h>
 
 #include "base/clock.h"
 #include "base/races.h"
@@ -40,15 +39,6 @@ struct plait__clock plait__clocks[CLOCKS] = {
 };
 
 PLAIT_TLS struct plait__timer_call *plait__timer_call;
-
-/* Nobody waits with it held: the wait is no business of the caller's cancel token. */
-void plait__clock_enter_slow(struct plait__clock *clock)
-{
-    plait_cancel_t *token = plait_cancel_bind(NULL);
-
-    plait__inner_acquire(&clock->lock, PLAIT_FOREVER);
-    plait_cancel_bind(token);
-}
 
 /* ---- Sleeping --------------------------------------------------------------------------------------------------- */
 
@@ -234,7 +224,7 @@ static void forget_after_fork(void)
     for (int i = 0; i < CLOCKS; i++) {
         struct plait__clock *clock = &plait__clocks[i];
 
-        clock->lock = (plait_lock_t)PLAIT_LOCK_INIT;
+        clock->lock = (struct plait__asym_lock){ 0, 0, 0, 0 };
         clock->epoch = PLAIT__EPOCH_NONE;
         if (clock->fd >= 0)
             close(clock->fd);

@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <time.h>
 
-#include <plait/lock.h>
 #include <plait/timer.h>
 #include <plait/wait.h>
 
@@ -16,7 +15,7 @@
 #include "base/fork_epoch.h"
 #include "base/tls.h"
 #include "exec/timer_wheel.h"
-#include "sync/lock.h"
+#include "sync/asym_lock.h"
 
 /* A timer's word; the top of timer.c has the transitions. */
 enum { PENDING = 1, HANDED = 2, RUNNING = 4, AGAIN = 8, UNCALLED = 16, JOINERS = 32, ENDED = 64 };
@@ -24,7 +23,7 @@ enum { BUSY = PENDING | HANDED | RUNNING, CLOCKS = 3 };
 
 struct plait__clock {
     clockid_t id;       /* const */
-    plait_lock_t lock;
+    struct plait__asym_lock lock;
     uint32_t epoch;     /* guarded by lock, as all that follows: of the process in which the thread is */
     int fd;             /* the thread sleeps on it; -1: on the word */
     uint32_t kick;      /* atomic (E1): goes on when the thread is to look at the wheel before `wakes` */
@@ -55,19 +54,14 @@ void plait__clock_set_descriptor(const struct plait__clock *clock, plait_time_t 
 
 /* ---- The lock ---- */
 
-void plait__clock_enter_slow(struct plait__clock *clock);
-
 static inline void plait__clock_enter(struct plait__clock *clock)
 {
-    uint32_t unheld = 0;
-
-    if (!cas_acquire(&clock->lock.state, &unheld, 1))
-        plait__clock_enter_slow(clock);
+    plait__asym_acquire(&clock->lock, PLAIT_FOREVER);
 }
 
 static inline void plait__clock_leave(struct plait__clock *clock)
 {
-    plait__inner_release(&clock->lock);
+    plait__asym_release(&clock->lock);
 }
 
 /* The state, with the lock held. What the parent started is idle here. */

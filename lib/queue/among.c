@@ -68,12 +68,11 @@ static int attempt_at(struct plait__waiting *waiting, enum plait__queue_end end)
 static bool enlist_at(struct plait__waiting *waiting, enum plait__queue_end end, struct plait_wait_word *word_out)
 {
     struct plait_queue *q = waiting->entry->object;
-    struct plait__eventcount *ec = plait__sleepers(q, end);
-    uint32_t prepared = waiting->enlisted ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
+    uint32_t prepared = plait__side_announce(q, end, waiting->enlisted);
 
     if (q->ledger && end == PLAIT__GETS && !plait__queue_possible(q, end))
         plait__ledger_glance(q);
-    *word_out = (struct plait_wait_word){ &ec->word, prepared, plait__queue_flags(q) };
+    *word_out = (struct plait_wait_word){ &plait__sleepers(q, end)->word, prepared, plait__queue_flags(q) };
     return !plait__queue_possible(q, end) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
 }
 

@@ -9,6 +9,7 @@
 #include "arena/arena.h"
 #include "queue/mail.h"
 #include "queue/memory.h"
+#include "sync/asym_lock.h"
 #include "wait/eventcount.h"
 
 /*
@@ -38,7 +39,10 @@ struct plait__queue_body {
     struct plait__eventcount room;  /* putters sleep here until there is room, or it is closed */
 
     struct plait__queue_side {
-        plait_lock_t lock __attribute__((aligned(64)));
+        union {
+            plait_lock_t lock;           /* shared */
+            struct plait__asym_lock own; /* private */
+        } __attribute__((aligned(64)));
         uint64_t
             at; /* atomic, written under lock: bounded: lap << 32 | index; unbounded: items so far; a pile: pile.c */
         uint64_t segment; /* guarded by lock: unbounded: where `at` is */

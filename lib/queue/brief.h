@@ -17,21 +17,20 @@
 
 static inline bool plait__side_lock_briefly(struct plait_queue *q, struct plait__queue_side *side, struct plait__brief *brief)
 {
-    uint32_t unheld = 0;
-
     *brief = (struct plait__brief){ 0 };
     if (!q->base)
-        return __builtin_expect(cas_acquire(&side->lock.state, &unheld, 1), 1);
+        return __builtin_expect(plait__asym_try(&side->own), 1);
     return __builtin_expect(plait__member_is_cached(q->base), 1) && plait__brief_acquire(&side->lock, brief);
 }
 
 static inline void plait__side_unlock_briefly(struct plait_queue *q, struct plait__queue_side *side, const struct plait__brief *brief)
 {
-    if (q->base)
+    if (q->base) {
         plait__brief_release(brief);
-    else
-        plait__inner_release(&side->lock);
-    barrier_after_rmw(); /* E3 of queue.c */
+        barrier_after_rmw(); /* E3 of queue.c */
+    } else {
+        plait__asym_release(&side->own);
+    }
 }
 
 /* From here on it is held as plait__side_lock would hold it. False: it is not. */

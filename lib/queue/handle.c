@@ -118,10 +118,14 @@ static void free_body(struct plait__queue_body *body, plait_arena_t *arena)
         free(body);
 }
 
+/* Private ones are made by zeros. */
 static int make_locks(struct plait__queue_body *b)
 {
-    int err = plait_lock_init(&b->put.lock, b->flags);
+    int err;
 
+    if (!(b->flags & PLAIT_SHARED))
+        return 0;
+    err = plait_lock_init(&b->put.lock, b->flags);
     return err ? err : plait_lock_init(&b->get.lock, b->flags);
 }
 

@@ -6,9 +6,13 @@
  * finds the queue full or empty, the call sleeps on the side's event count and tries again. An overflow rule steps in before
  * that (DROP_OLDEST needs both locks of a FIFO queue, and takes them in the order of everyone who does).
  *
- * No wake is lost: E3: the step's store of the cell's state (a pile's count) comes before the release of the lock, an exchange, and that
- * before the look at the event count; a sleeper announces itself there and then makes another step. A barrier lies
- * between on both sides (wait/eventcount.h), so the sleeper's step finds the cell or the signaller finds the sleeper.
+ * No wake is lost: E3: the step's store of the cell's state (a pile's count) comes before the release of the lock, and that
+ * before the look at the event count; a sleeper announces itself there and then makes another step. The sleeper's step finds the cell or
+ * the signaller finds the sleeper. For:
+ *   - shared: a barrier lies between on both sides (wait/eventcount.h); the release is an exchange.
+ *   - private: the release is a plain store (sync/asym_lock.c), and no barrier. Instead the sleeper, after it has announced itself, is between two
+ *     holders of each side's lock for a moment (plait__asym_pass). Steps made before that under this lock it sees; who makes one afterwards
+ *     has acquired the lock later, and the announcement with it. tests/models/announce.pml.
  * Closing sets `closed` under both locks and then wakes everybody: every put has either been made before, or sees it.
  *
  * E4 close: a getter reads `closed` before it looks for an item; if it is set, all items that will ever come are visible,
@@ -191,7 +195,10 @@ static void slept(struct plait_queue *q, enum plait__queue_end end)
 {
     struct plait__eventcount *ec = plait__sleepers(q, end);
 
-    if (plait__eventcount_done(ec) && plait__queue_possible(q, end))
+    if (!plait__eventcount_done(ec))
+        return;
+    plait__sides_pass(q);
+    if (plait__queue_possible(q, end))
         plait__eventcount_signal(ec, plait__queue_flags(q));
 }
 
@@ -241,7 +248,7 @@ __attribute__((noinline)) int plait__queue_wait_and_try(struct plait_queue *q,
             return err;
     }
     for (;;) {
-        uint32_t prepared = plait__eventcount_prepare(ec);
+        uint32_t prepared = plait__side_announce(q, end, false);
         int wait_err;
 
         err = attempt(q, order, deadline);

@@ -7,38 +7,33 @@
 #include "base/clock.h"
 #include "queue/ledger.h"
 #include "queue/parcel.h"
-#include "wait/spin.h"
 
 enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that would not wait */
 
-static int lock_contended(plait_lock_t *lock, bool shared, plait_time_t deadline)
+static plait_time_t patient(plait_time_t deadline)
 {
     plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
+
+    return deadline > grace ? deadline : grace;
+}
+
+/* A side is held for one step at a time: its holder makes many before this one looks again. */
+int plait__side_lock_private(struct plait__queue_side *side, plait_time_t deadline)
+{
+    return plait__asym_acquire_slow(&side->own, patient(deadline));
+}
+
+static int lock_contended(plait_lock_t *lock, plait_time_t deadline)
+{
     plait_cancel_t *token;
     int err;
 
-    if (!plait__inner_is_sound(lock, shared))
+    if (!plait__inner_is_sound(lock, true))
         return EBADMSG;
     token = plait_cancel_bind(NULL);
-    err = plait__lock_acquire(lock, deadline > grace ? deadline : grace);
+    err = plait__lock_acquire(lock, patient(deadline));
     plait_cancel_bind(token);
     return err;
-}
-
-/* A side is held for one step at a time: let its holder make many before looking again. */
-int plait__side_lock_private(struct plait__queue_side *side, plait_time_t deadline)
-{
-    struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_RIVALS, PLAIT_FOREVER);
-
-    while (plait__spin_pause(&spin)) {
-        uint32_t free = 0;
-
-        if (load_relaxed(&side->lock.state) == free && cas_acquire(&side->lock.state, &free, 1)) {
-            plait__spin_paid(&spin);
-            return 0;
-        }
-    }
-    return lock_contended(&side->lock, false, deadline);
 }
 
 static int repair_items(struct plait_queue *q, struct plait__queue_side *side)
@@ -69,7 +64,7 @@ int plait__side_lock_shared(struct plait_queue *q, struct plait__queue_side *sid
     if (err == EAGAIN)
         err = plait__member(q->base, &slot);
     if (err == ETIMEDOUT || err == ECANCELED || err == 0)
-        err = lock_contended(&side->lock, true, deadline);
+        err = lock_contended(&side->lock, deadline);
     if (err == EOWNERDEAD) {
         err = repair(q, side);
         if (err == 0)
@@ -98,4 +93,24 @@ void plait__sides_unlock(struct plait_queue *q)
     if (!q->is_pile)
         plait__side_unlock(q, &q->body->get);
     plait__side_unlock(q, &q->body->put);
+}
+
+void plait__sides_pass(struct plait_queue *q)
+{
+    plait_time_t patience = GRACE * PLAIT__MILLISECOND;
+
+    if (q->base)
+        return;
+    plait__asym_pass(&q->body->put.own, patience);
+    if (!q->is_pile)
+        plait__asym_pass(&q->body->get.own, patience);
+}
+
+uint32_t plait__side_announce(struct plait_queue *q, enum plait__queue_end end, bool again)
+{
+    struct plait__eventcount *ec = plait__sleepers(q, end);
+    uint32_t prepared = again ? plait__eventcount_renew(ec) : plait__eventcount_prepare(ec);
+
+    plait__sides_pass(q);
+    return prepared;
 }

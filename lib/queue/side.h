@@ -11,6 +11,7 @@
 #include "arena/member.h"
 #include "base/atomic.h"
 #include "queue/body.h"
+#include "sync/asym_lock.h"
 #include "sync/lock.h"
 #include "wait/robust.h"
 
@@ -69,14 +70,10 @@ int plait__side_lock_shared(struct plait_queue *q, struct plait__queue_side *sid
 static inline int plait__side_lock(struct plait_queue *q, struct plait__queue_side *side,
                                    plait_time_t deadline)
 {
-    uint32_t unheld = 0;
     int err = EAGAIN;
 
-    if (!q->base) {
-        if (__builtin_expect(cas_acquire(&side->lock.state, &unheld, 1), 1))
-            return 0;
-        return plait__side_lock_private(side, deadline);
-    }
+    if (!q->base)
+        return __builtin_expect(plait__asym_try(&side->own), 1) ? 0 : plait__side_lock_private(side, deadline);
     if (__builtin_expect(plait__member_is_cached(q->base), 1))
         err = plait__robust_acquire(&side->lock, PLAIT_NOW);
     return __builtin_expect(err == 0, 1) ? 0 : plait__side_lock_shared(q, side, err, deadline);
@@ -84,16 +81,24 @@ static inline int plait__side_lock(struct plait_queue *q, struct plait__queue_si
 
 static inline void plait__side_unlock(struct plait_queue *q, struct plait__queue_side *side)
 {
-    if (q->base)
+    if (q->base) {
         plait__robust_release(&side->lock);
-    else
-        plait__inner_release(&side->lock);
-    barrier_after_rmw(); /* E3 of queue.c */
+        barrier_after_rmw(); /* E3 of queue.c */
+    } else {
+        plait__asym_release(&side->own);
+    }
 }
 
 /* Both sides, the putters' first: the order for everyone who needs both. */
 int plait__sides_lock(struct plait_queue *q);
 void plait__sides_unlock(struct plait_queue *q);
+
+/*
+ * Announce that the caller will sleep at that end, for the first time or once more, and then look: E3 of queue.c. Returns the word to sleep
+ * on. The second: the same for an announcement that has been made. With no lock held.
+ */
+uint32_t plait__side_announce(struct plait_queue *q, enum plait__queue_end end, bool again);
+void plait__sides_pass(struct plait_queue *q);
 
 /* So many steps have become possible at that end; after plait__side_unlock. */
 static inline void plait__queue_signal(struct plait_queue *q, enum plait__queue_end end,
