@@ -924,6 +924,7 @@ static void messages_of_many_are_got_once_each(bool shared, bool processes, size
     tally = memory;
     *tally = (struct tally){ 0 };
     work = q;
+    child_await_quiet(0); /* of the cases before */
     for (uintptr_t i = 0; i < PRODUCERS + CONSUMERS; i++)
         if (processes)
             pids[i] = child_start(run_in_child, (void *)i);
