@@ -68,6 +68,13 @@ static int fail_at_first(plait_task_t *task, const void *arg, size_t size)
     return plait_task_attempt(task) ? plait_task_return(task, "there", 5) : plait_task_fail(task, ENODEV, "not yet");
 }
 
+static int fail_at_gate(plait_task_t *task, const void *arg, size_t size)
+{
+    while (!load(&shared->gate))
+        plait_wait(&shared->gate, 0, PLAIT_SHARED, plait_after(1));
+    return fail_at_first(task, arg, size);
+}
+
 /* What comes next has no memory. */
 static int fail_and_take_memory(plait_task_t *task, const void *arg, size_t size)
 {
@@ -191,9 +198,10 @@ static void pool_that_closes_and_cannot_queue_it_says_so(void **state)
     struct plait_pool_worker worker;
     plait_time_t end = plait_after(POOL_PATIENCE);
 
+    assert_true(pool_reaches(&shared->runs, 1)); /* from its beginning to its end the worker is not idle */
     do
         plait_pool_worker(pool, 0, &worker);
-    while ((!load(&shared->runs) || worker.state != PLAIT_WORKER_IDLE) && plait_now() < end);
+    while (worker.state != PLAIT_WORKER_IDLE && plait_now() < end);
     let_fail(&failing_puts, 1);
     plait_pool_close(pool);
     assert_no_memory(future, "no memory to queue it again");
@@ -215,6 +223,30 @@ static void supervisor_without_memory_queues_it_at_once(void **state)
     assert_there(future);
     assert_int_equal(failing_mallocs, 0);
     assert_works(pool);
+}
+
+/* The first run's end, and then the supervisor, each 0.1 s. */
+static void supervisor_that_cannot_queue_it_again_does_so_later(void **state)
+{
+    plait_pool_t *pool = make();
+    plait_future_t *future = submit(pool, fail_at_gate, 0, 0);
+
+    let_fail(&failing_puts, 3);
+    __atomic_store_n(&shared->gate, 1, __ATOMIC_RELEASE);
+    plait_wake(&shared->gate, 1, PLAIT_SHARED);
+    assert_there(future);
+    assert_int_equal(failing_puts, 0);
+    assert_works(pool);
+}
+
+static void workers_that_cannot_be_told_of_the_end_are_told_later(void **state)
+{
+    plait_pool_t *pool = make();
+
+    assert_there(submit(pool, fail_at_first, 0, 0));
+    let_fail(&failing_puts, 3);
+    pool_unmake(pool);
+    assert_int_equal(failing_puts, 0);
 }
 
 /* ---- On both ---- */
@@ -249,6 +281,8 @@ int main(int argc, char **argv)
         { "task_whose_timer_does_not_start_is_run_again", task_whose_timer_does_not_start_is_run_again, on_threads, NULL, NULL },
         { "pool_that_closes_and_cannot_queue_it_says_so", pool_that_closes_and_cannot_queue_it_says_so, on_threads, NULL, NULL },
         { "supervisor_without_memory_queues_it_at_once", supervisor_without_memory_queues_it_at_once, on_processes, NULL, NULL },
+        { "supervisor_that_cannot_queue_it_again_does_so_later", supervisor_that_cannot_queue_it_again_does_so_later, on_processes, NULL, NULL },
+        { "workers_that_cannot_be_told_of_the_end_are_told_later", workers_that_cannot_be_told_of_the_end_are_told_later, on_processes, NULL, NULL },
         CONTRACT(many_are_each_run_at_their_time),
     };
 

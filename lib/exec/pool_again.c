@@ -21,9 +21,15 @@
  * put again. In this order, for an entry that is seen before its task is PENDING would be dropped by whoever took it. If the
  * task is cancelled in the meantime, the entry means nothing.
  *
+ * An entry that is put outside of a submission has nobody who could be told that there was no memory for it. Then the pool owes it: STOP
+ * entries are counted, and of tasks it is known that some have none, so that all that are pending get one more (claims make a second one
+ * harmless). The supervisor tries again every OWED_AFTER; what was in the way goes by as workers take what is queued.
+ *
  * The heap is a skew one: two are merged along their right sides, and on the way each node's sides are swapped, so that what grew
  * becomes the left one. A long side is gone through once and is then short: log n steps for each on the average.
  */
+
+#define OWED_AFTER (100 * PLAIT__MILLISECOND)
 
 static struct later *merge(struct later *a, struct later *b)
 {
@@ -43,21 +49,17 @@ static struct later *merge(struct later *a, struct later *b)
 }
 
 /* With the lock held; without memory it is queued at once. */
-static void put_later(struct pool *pool, uint64_t entry, int64_t priority, plait_time_t due)
+static void put_later(struct pool *pool, const struct plait__pool_record *record, plait_time_t due)
 {
+    uint64_t entry = plait__entry(plait__offset_in(pool->base, record), record->generation);
     struct later *later = malloc(sizeof *later);
 
     if (!later) {
-        plait__pool_put_entry(pool, entry, priority);
+        plait__pool_put_surely(pool, record);
         return;
     }
     *later = (struct later){ .due = due, .entry = entry };
     pool->later = merge(pool->later, later);
-}
-
-static uint64_t entry_of(const struct pool *pool, const struct plait__pool_record *record)
-{
-    return plait__entry(plait__offset_in(pool->base, record), record->generation);
 }
 
 bool plait__pool_run_again(struct pool *pool, struct task *task)
@@ -79,7 +81,7 @@ bool plait__pool_run_again(struct pool *pool, struct task *task)
         if (seen & TASK_STOP)
             return false;
     while (!cas_acqrel(&record->word, &seen, (seen & TASK_FLAGS & ~(uint32_t)TASK_LATE) | TASK_PENDING));
-    put_later(pool, entry_of(pool, record), extra->work.priority, due);
+    put_later(pool, record, due);
     return true;
 }
 
@@ -98,9 +100,9 @@ bool plait__pool_is_later(struct pool *pool, const struct plait__pool_record *re
 void plait__pool_put_again(struct pool *pool, struct plait__pool_record *record)
 {
     if (plait__pool_is_later(pool, record))
-        put_later(pool, entry_of(pool, record), plait__pool_extra(pool->base, record)->work.priority, due_time(pool, record));
+        put_later(pool, record, due_time(pool, record));
     else
-        plait__pool_put_record(pool, record);
+        plait__pool_put_surely(pool, record);
 }
 
 /* With the lock held: the record that an entry names, if it still is what the entry means. */
@@ -140,13 +142,52 @@ plait_time_t plait__pool_queue_again(struct pool *pool)
 
         pool->later = merge(later->left, later->right);
         if (record)
-            plait__pool_put_record(pool, record);
+            plait__pool_put_surely(pool, record);
         free(later);
     }
     if (later)
         next = later->due;
     pthread_mutex_unlock(&pool->lock);
     return next;
+}
+
+/* ---- Without memory ---- */
+
+void plait__pool_put_stop(struct pool *pool)
+{
+    if (plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX) != 0)
+        pool->owed_stops++;
+}
+
+void plait__pool_put_surely(struct pool *pool, const struct plait__pool_record *record)
+{
+    if (plait__pool_put_record(pool, record) != 0)
+        pool->owes_entries = true;
+}
+
+/* With the lock held. Those that have to wait for their time may not be in the heap. */
+static void put_owed_entries(struct pool *pool)
+{
+    struct plait__pool_record *record;
+
+    pool->owes_entries = false;
+    for (struct walk walk = { NULL, 0 }; !pool->owes_entries && (record = plait__pool_walk(pool, &walk)) != NULL;)
+        if ((load_relaxed(&record->word) & TASK_STATUS) == TASK_PENDING)
+            plait__pool_put_again(pool, record);
+}
+
+plait_time_t plait__pool_put_owed(struct pool *pool)
+{
+    bool owes;
+
+    pthread_mutex_lock(&pool->lock);
+    if (pool->owes_entries)
+        put_owed_entries(pool);
+    while (pool->owed_stops && !pool->owes_entries && plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX) == 0) /* behind the tasks */
+        pool->owed_stops--;
+    owes = pool->owed_stops || pool->owes_entries;
+    pthread_mutex_unlock(&pool->lock);
+    return owes ? plait_now() + OWED_AFTER : PLAIT_FOREVER;
 }
 
 void plait__pool_free_again(struct pool *pool)

@@ -289,7 +289,7 @@ static void close_pool(struct plait_pool *front)
     pthread_mutex_lock(&pool->lock);
     for (unsigned i = 0; i < front->workers; i++) /* who is started later gets one then */
         if (pool->workers[i].runs || pool->workers[i].restart_at)
-            plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+            plait__pool_put_stop(pool);
     pthread_mutex_unlock(&pool->lock);
     plait__pool_ring(pool);
 }

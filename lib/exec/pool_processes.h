@@ -89,6 +89,8 @@ struct pool {
     struct function *functions;              /* guarded by lock */
     struct function *cached[CACHED_FUNCTIONS]; /* guarded by lock: by their addresses; NULL: nothing there */
     struct later *later;           /* guarded by lock: a heap; the first that is due */
+    unsigned owed_stops;           /* guarded by lock: for which there was no memory */
+    bool owes_entries;             /* guarded by lock: the same, of pending tasks */
     unsigned running;              /* guarded by lock: workers with a process */
     struct task *due;              /* supervisor only: their callbacks are to be called; a reference on each */
     unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
@@ -128,6 +130,10 @@ void plait__pool_ring(struct pool *pool);
 int plait__pool_put_entry(struct pool *pool, uint64_t entry, int64_t priority);
 int plait__pool_put_record(struct pool *pool, const struct plait__pool_record *record);
 
+/* The same, with the lock held, for who has nobody to tell an error: without memory it is put when there is some. */
+void plait__pool_put_stop(struct pool *pool);
+void plait__pool_put_surely(struct pool *pool, const struct plait__pool_record *record);
+
 /* With the lock held: does the submitter, or the supervisor, have to see to it that one more worker is started? */
 bool plait__pool_wants_worker(struct pool *pool);
 
@@ -144,6 +150,9 @@ void plait__pool_put_again(struct pool *pool, struct plait__pool_record *record)
 
 /* Make the entries whose time has come; returns when the next one's does. */
 plait_time_t plait__pool_queue_again(struct pool *pool);
+
+/* Put what is owed for want of memory; returns when to try again. */
+plait_time_t plait__pool_put_owed(struct pool *pool);
 
 /* The pool goes: no more of them. */
 void plait__pool_free_again(struct pool *pool);

@@ -111,7 +111,7 @@ static void put_pending_again(struct pool *pool)
 
     for (struct walk walk = { NULL, 0 }; (record = plait__pool_walk(pool, &walk)) != NULL;)
         if (is_pending(record) && !plait__pool_is_later(pool, record))
-            plait__pool_put_record(pool, record);
+            plait__pool_put_surely(pool, record);
 }
 
 /*
@@ -269,7 +269,7 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     store64_relaxed(&slot->taking, 0);
     plait__line_bury(&pool->line, number);
     if (worker->restart_at && load_acquire(&pool->front.state) == POOL_CLOSED)
-        plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+        plait__pool_put_stop(pool);
     worker->kill_at = 0;
     pthread_mutex_unlock(&pool->lock);
     plait__child_drop(&worker->child);
@@ -435,7 +435,7 @@ static void want_worker(struct pool *pool)
                 continue;
             worker->restart_at = plait_now();
             if (load_acquire(&pool->front.state) == POOL_CLOSED)
-                plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+                plait__pool_put_stop(pool);
             break;
         }
     pthread_mutex_unlock(&pool->lock);
@@ -508,7 +508,7 @@ static bool is_over(struct pool *pool)
     }
     if (now) {
         put_pending_again(pool);
-        plait__pool_put_entry(pool, ENTRY_STOP, INT64_MAX);
+        plait__pool_put_stop(pool);
         pool->workers[0].restart_at = plait_now();
     }
     pthread_mutex_unlock(&pool->lock);
@@ -539,10 +539,13 @@ static void supervise(struct pool *pool)
         see_to_idle(pool);
         want_worker(pool);
         plait_time_t until = restart_due(pool), limit = watch_limits(pool), again = plait__pool_queue_again(pool);
+        plait_time_t owed = plait__pool_put_owed(pool);
         if (is_over(pool))
             break;
         if (again < until)
             until = again;
+        if (owed < until)
+            until = owed;
         if (ends != ends_word(pool))
             continue;
         /* The nursery itself may die without a word. */
