@@ -35,6 +35,10 @@ PLAIT_BEGIN_DECLS
  * whose put took effect last comes out first. PRIORITY: the least priority first, and of equal ones the first that came.
  * There is no fairness among producers or among consumers beyond that of locks.
  *
+ * Memory order: what a thread did before its put is seen by who got the item. A put is no full barrier, as the release of a mutex is none: "after"
+ * is what threads can tell each other, and a clock may be a microsecond or two ahead of that. Who puts an item and then looks at a variable by
+ * which getters say that they sleep, and does the same the other way round there, needs a fence of its own between the two.
+ *
  * Private, or with .arena shared between processes: then a killed process, at any instruction, leaves the others able
  * to go on; an item whose put had not returned may or may not be there, whole; an item whose get had not
  * returned is got by somebody else or was in the hands of the dead; every other is got exactly once. If the death

@@ -2,6 +2,10 @@
 /* Killed at every instruction: lock and recursive lock. */
 #include "kill/world.h"
 
+#include <errno.h>
+
+#include "wait/brief.h"
+
 /* ---- Lock ---- */
 
 static void add_one(void)
@@ -158,6 +162,94 @@ static int release_lock_for_two(void *unused) { return let_holder_go_before(lock
 static const char *lock_is_passed_on(bool done)
 {
     return others_end_well() ? lock_goes_on(done) : "the lock is stuck";
+}
+
+/* ---- Held briefly, while a signal handler uses locks: as if it had come just there (wait/brief.h) ---- */
+
+static struct plait__brief held_briefly;
+
+static void hold_briefly(void)
+{
+    take_part();
+    if (!plait__brief_acquire(&world->lock, &held_briefly))
+        _exit(4);
+    world->a++;
+}
+
+static void let_go_briefly(void)
+{
+    world->b++;
+    plait__brief_release(&held_briefly);
+}
+
+static void handler_that_takes_a_lock(void)
+{
+    if (plait_lock_acquire(&world->cond.guard, PLAIT_FOREVER) || plait_lock_release(&world->cond.guard))
+        _exit(5);
+}
+
+static void handler_that_takes_it_briefly(void)
+{
+    struct plait__brief brief;
+
+    if (!plait__brief_acquire(&world->cond.guard, &brief))
+        _exit(5);
+    plait__brief_release(&brief);
+}
+
+static void add_one_and_be_interrupted(void)
+{
+    hold_briefly();
+    handler_that_takes_a_lock();
+    let_go_briefly();
+}
+
+static void be_interrupted_and_let_go(void)
+{
+    handler_that_takes_a_lock();
+    let_go_briefly();
+}
+
+static void add_one_and_be_interrupted_briefly(void)
+{
+    hold_briefly();
+    handler_that_takes_it_briefly();
+    let_go_briefly();
+}
+
+static void be_interrupted_briefly_and_let_go(void)
+{
+    handler_that_takes_it_briefly();
+    let_go_briefly();
+}
+
+static const char *handlers_lock_goes_on(void)
+{
+    switch (plait_lock_acquire(&world->cond.guard, plait_after(PATIENCE))) {
+    case 0:
+        break;
+    case EOWNERDEAD:
+        if (plait_lock_consistent(&world->cond.guard))
+            return "the handler's lock: consistent failed";
+        break;
+    default:
+        return "the handler's lock hangs";
+    }
+    return plait_lock_release(&world->cond.guard) ? "the handler's lock: release failed" : NULL;
+}
+
+static const char *both_locks_go_on(bool done)
+{
+    const char *wrong = lock_goes_on(done);
+
+    return wrong ? wrong : handlers_lock_goes_on();
+}
+
+static const char *sleeper_gets_lock_and_handlers_goes_on(bool done)
+{
+    const char *wrong = sleeper_gets_lock(done);
+
+    return wrong ? wrong : handlers_lock_goes_on();
 }
 
 /* ---- Recursive lock ---- */
@@ -382,6 +474,16 @@ static const struct step_op ops[] = {
     { .name = "lock acquire + release, as the one woken, before a sleeper",
       .prepare = fresh_lock, .before = take_part, .operate = add_one, .helper = lock_holder,
       .waker = release_lock_for_two, .verify = lock_is_passed_on },
+    { .name = "lock held briefly, a signal handler takes another",
+      .before = take_part, .operate = add_one_and_be_interrupted, .verify = both_locks_go_on },
+    { .name = "lock held briefly, a signal handler takes another, with a sleeper",
+      .before = hold_briefly, .operate = be_interrupted_and_let_go, .helper = lock_helper,
+      .verify = sleeper_gets_lock_and_handlers_goes_on },
+    { .name = "lock held briefly, a signal handler takes another briefly",
+      .before = take_part, .operate = add_one_and_be_interrupted_briefly, .verify = both_locks_go_on },
+    { .name = "lock held briefly, a signal handler takes another briefly, with a sleeper",
+      .before = hold_briefly, .operate = be_interrupted_briefly_and_let_go, .helper = lock_helper,
+      .verify = sleeper_gets_lock_and_handlers_goes_on },
     { .name = "rlock acquire of a dead holder's, consistent + release",
       .prepare = rlock_of_a_dead_holder, .before = take_part, .operate = mend_and_release_rlock, .verify = rlock_goes_on },
     { .name = "rlock acquire of a dead holder's, given up",
