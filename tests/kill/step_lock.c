@@ -168,6 +168,14 @@ static const char *lock_is_passed_on(bool done)
 
 static struct plait__brief held_briefly;
 
+/* The handler's is the guard of a condition that nobody uses. */
+static void fresh_locks(void)
+{
+    fresh_lock();
+    if (plait_lock_fini(&world->cond.guard) || plait_lock_init(&world->cond.guard, PLAIT_SHARED))
+        abort();
+}
+
 static void hold_briefly(void)
 {
     take_part();
@@ -475,14 +483,14 @@ static const struct step_op ops[] = {
       .prepare = fresh_lock, .before = take_part, .operate = add_one, .helper = lock_holder,
       .waker = release_lock_for_two, .verify = lock_is_passed_on },
     { .name = "lock held briefly, a signal handler takes another",
-      .before = take_part, .operate = add_one_and_be_interrupted, .verify = both_locks_go_on },
+      .prepare = fresh_locks, .before = take_part, .operate = add_one_and_be_interrupted, .verify = both_locks_go_on },
     { .name = "lock held briefly, a signal handler takes another, with a sleeper",
-      .before = hold_briefly, .operate = be_interrupted_and_let_go, .helper = lock_helper,
+      .prepare = fresh_locks, .before = hold_briefly, .operate = be_interrupted_and_let_go, .helper = lock_helper,
       .verify = sleeper_gets_lock_and_handlers_goes_on },
     { .name = "lock held briefly, a signal handler takes another briefly",
-      .before = take_part, .operate = add_one_and_be_interrupted_briefly, .verify = both_locks_go_on },
+      .prepare = fresh_locks, .before = take_part, .operate = add_one_and_be_interrupted_briefly, .verify = both_locks_go_on },
     { .name = "lock held briefly, a signal handler takes another briefly, with a sleeper",
-      .before = hold_briefly, .operate = be_interrupted_briefly_and_let_go, .helper = lock_helper,
+      .prepare = fresh_locks, .before = hold_briefly, .operate = be_interrupted_briefly_and_let_go, .helper = lock_helper,
       .verify = sleeper_gets_lock_and_handlers_goes_on },
     { .name = "rlock acquire of a dead holder's, consistent + release",
       .prepare = rlock_of_a_dead_holder, .before = take_part, .operate = mend_and_release_rlock, .verify = rlock_goes_on },
