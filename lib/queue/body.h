@@ -38,24 +38,29 @@ struct plait__queue_body {
     struct plait__eventcount items; /* getters sleep here until there is an item, or it is closed */
     struct plait__eventcount room;  /* putters sleep here until there is room, or it is closed */
 
-    struct plait__queue_side {
+    /*
+     * What a side's own users touch, and then, in a line of its own, what the other side looks at while it waits: so looking does not take
+     * the lock's line away from them.
+     */
+    struct __attribute__((aligned(64))) plait__queue_side {
         union {
             plait_lock_t lock;           /* shared */
             struct plait__asym_lock own; /* private */
-        } __attribute__((aligned(64)));
-        uint64_t
-            at; /* atomic, written under lock: bounded: lap << 32 | index; unbounded: items so far; a pile: pile.c */
+        };
         uint64_t segment; /* guarded by lock: unbounded: where `at` is */
         uint64_t
             in_hand; /* guarded by lock: unbounded: a segment to be linked (put), to be freed (get) */
+        uint64_t
+            at; /* atomic, written under lock: bounded: lap << 32 | index; unbounded: items so far; a pile: pile.c */
         uint64_t
             dropped; /* atomic, written under lock: put: items discarded by the overflow rule */
         uint64_t hand; /* guarded by lock: the hold that a step is moving a message out of, or into (parcel.c), or 1 above
                           the record that it is moving an item into, or out of (ledger.c) */
         uint64_t annex; /* guarded by lock: put: of a ring of messages: place of its annex (annex.c), 0: none as yet */
-        uint64_t spare[2];
     } put, get; /* a pile: put alone, for both */
 };
+
+_Static_assert(offsetof(struct plait__queue_side, at) == 64, "another line than the lock's");
 
 enum plait__queue_closed { PLAIT__QUEUE_OPEN, PLAIT__QUEUE_CLOSED, PLAIT__QUEUE_DISCARDED };
 
