@@ -616,7 +616,7 @@ static void a_thousand_pools_leave_nothing(void **state)
     assert_int_equal(count_entries("/dev/shm"), shm);
     for (int i = 0; count_entries("/proc/self/task") > threads && i < 10000; i++) /* a thread that was joined may be seen for a moment */
         plait_sleep(0.001);
-    assert_int_equal(count_entries("/proc/self/task"), threads);
+    assert_true(count_entries("/proc/self/task") <= threads); /* which may have been one too many, for the same reason */
 }
 
 static void two_pools_work_beside_each_other(void **state)
