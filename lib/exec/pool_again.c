@@ -172,7 +172,7 @@ static void put_owed_entries(struct pool *pool)
 
     pool->owes_entries = false;
     for (struct walk walk = { NULL, 0 }; !pool->owes_entries && (record = plait__pool_walk(pool, &walk)) != NULL;)
-        if ((load_relaxed(&record->word) & TASK_STATUS) == TASK_PENDING)
+        if (is_pending(record))
             plait__pool_put_again(pool, record);
 }
 

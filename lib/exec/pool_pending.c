@@ -19,7 +19,7 @@ static unsigned hold_pending(struct pool *pool, struct walk *walk, struct task *
     unsigned count = 0;
 
     while (count < HELD_MAX && (record = plait__pool_walk(pool, walk)) != NULL) {
-        if ((load_relaxed(&record->word) & TASK_STATUS) != TASK_PENDING)
+        if (!is_pending(record))
             continue;
         if (!record->owner) {
             if (plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE))

@@ -25,6 +25,11 @@ static inline struct plait__pool_record *record_of(const struct task *task)
     return (struct plait__pool_record *)task->future.word; /* its first member */
 }
 
+static inline bool is_pending(const struct plait__pool_record *record)
+{
+    return (load_relaxed(&record->word) & TASK_STATUS) == TASK_PENDING;
+}
+
 /* The task of a record that is not bare. */
 static inline struct task *task_of(const struct plait__pool_record *record)
 {

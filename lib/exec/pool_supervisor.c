@@ -99,11 +99,6 @@ static bool serves(struct pool *pool)
     return any;
 }
 
-static bool is_pending(const struct plait__pool_record *record)
-{
-    return (load_relaxed(&record->word) & TASK_STATUS) == TASK_PENDING;
-}
-
 /* With the lock held: all pending tasks get an entry, but those that will get one anyway. */
 static void put_pending_again(struct pool *pool)
 {

@@ -12,8 +12,11 @@ enum { GRACE = 100 }; /* milliseconds that a lock is waited for by a call that w
 
 static plait_time_t patient(plait_time_t deadline)
 {
-    plait_time_t grace = plait_now() + GRACE * PLAIT__MILLISECOND;
+    plait_time_t grace;
 
+    if (deadline == PLAIT_FOREVER)
+        return deadline;
+    grace = plait_now() + GRACE * PLAIT__MILLISECOND;
     return deadline > grace ? deadline : grace;
 }
 

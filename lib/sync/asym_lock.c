@@ -57,7 +57,7 @@ static bool spin_for_it(struct plait__asym_lock *lock, plait_time_t deadline)
 static plait_time_t want(struct plait__asym_lock *lock)
 {
     exchange_seqcst(&lock->wanted, 1);
-    barrier_after_rmw();
+    barrier_after_rmw(); /* L1 */
     if (load_seqcst(&lock->careful) || plait__fence_everywhere()) /* L1 */
         return PLAIT_FOREVER;
     return plait_now() + PLAIT__MILLISECOND;
@@ -117,7 +117,9 @@ void plait__asym_wake(struct plait__asym_lock *lock)
 
 void plait__asym_release_carefully(struct plait__asym_lock *lock)
 {
-    store_relaxed(&lock->careful, load_relaxed(&lock->wanted) ? CAREFUL : load_relaxed(&lock->careful) - 1);
+    uint32_t left = load_relaxed(&lock->careful); /* 0: `wanted` was 1, which a late releaser may have taken off since */
+
+    store_relaxed(&lock->careful, left == 0 || load_relaxed(&lock->wanted) ? CAREFUL : left - 1);
     exchange_seqcst(&lock->held, 0); /* L2 */
     barrier_after_rmw();             /* L1 */
     if (load_seqcst(&lock->wanted))
@@ -129,7 +131,7 @@ static bool touch(struct plait__asym_lock *lock)
 {
     uint32_t free = 0;
 
-    return load_relaxed(&lock->held) == 0 && cas_acqrel(&lock->held, &free, 0);
+    return load_relaxed(&lock->held) == 0 && cas_acqrel(&lock->held, &free, 0); /* L2, with those before and those after */
 }
 
 void plait__asym_pass(struct plait__asym_lock *lock, plait_time_t patience)

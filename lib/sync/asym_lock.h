@@ -18,10 +18,10 @@
 
 /* All zeros: free. */
 struct plait__asym_lock {
-    uint32_t held;    /* atomic */
-    uint32_t wanted;  /* atomic */
-    uint32_t careful; /* atomic, written by the holder */
-    uint32_t sleepers; /* atomic */
+    uint32_t held;     /* atomic (L2): 1: somebody has it */
+    uint32_t wanted;   /* atomic (L1): 1: somebody sleeps on this word, or is about to; or nobody any more */
+    uint32_t careful;  /* atomic (L1), written by the holder: how many releases are exchanges, before they are plain stores again */
+    uint32_t sleepers; /* atomic: how many sleep, or are about to */
 };
 
 /* The rest of acquire. 0, or ETIMEDOUT. No cancellation point, and no business of the caller's cancel token. */
