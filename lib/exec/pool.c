@@ -446,23 +446,22 @@ int plait_pool_terminate(plait_pool_t *pool)
 
 void plait__pool_break(struct plait_pool *pool, unsigned worker, int code, const char *text)
 {
-    uint32_t whole = 0;
-
-    if (cas_acqrel(&pool->broken, &whole, 1)) {
-        pool->broken_code = code;
-        snprintf(pool->broken_text, sizeof pool->broken_text, "the initializer of worker %u has failed%s%s", worker,
-                 text[0] ? ": " : "", text);
-        store_release(&pool->broken, 2);
-    }
-    plait_pool_terminate(pool);
+    if (plait__failure_tell(&pool->failure, worker, code, text)) /* else who does terminates it: not before the reason is there */
+        plait_pool_terminate(pool);
 }
 
 void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future)
 {
-    if (load_acquire(&pool->broken) == 2)
-        plait__future_settle(future, pool->broken_code, pool->broken_text);
-    else
+    const struct plait__pool_failure *failure = &pool->failure;
+    char text[sizeof failure->text + 64];
+
+    if (!plait__failure_is_told(failure)) {
         plait__future_settle(future, ECANCELED, "the pool was terminated");
+        return;
+    }
+    snprintf(text, sizeof text, "the initializer of worker %u has failed%s%s", failure->worker, failure->text[0] ? ": " : "",
+             failure->text);
+    plait__future_settle(future, failure->code, text);
 }
 
 int plait_pool_join(plait_pool_t *pool, plait_time_t deadline)

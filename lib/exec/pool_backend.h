@@ -15,6 +15,7 @@
 
 #include "base/atomic.h"
 #include "exec/future.h"
+#include "exec/pool_failure.h"
 #include "exec/task.h"
 
 enum plait__pool_state { POOL_RUNNING, POOL_CLOSED, POOL_TERMINATED };
@@ -46,9 +47,7 @@ struct plait_pool {
     enum plait_when_full when_full; /* const */
     struct plait__pool_room own_room, *room; /* const but for what it says; the back-end may set another one */
     unsigned room_flags; /* const: of its word */
-    uint32_t broken;     /* atomic: 1: being written, 2: the next two say why */
-    int broken_code;
-    char broken_text[TASK_TEXT + 64];
+    struct plait__pool_failure failure; /* why it is broken */
     uint64_t submitted __attribute__((aligned(64))); /* atomic */
     uint64_t settled __attribute__((aligned(64)));   /* atomic: ended without a worker's doing: cancelled, or lost with it */
     uint64_t here, here_failed; /* atomic: run by who has submitted them */

@@ -10,6 +10,7 @@
 #include "arena/arena.h"
 #include "base/module.h"
 #include "exec/pool_backend.h"
+#include "exec/pool_failure.h"
 #include "exec/pool_line.h"
 #include "exec/task.h"
 
@@ -120,10 +121,7 @@ struct plait__pool_shared {
     int64_t idle_time; /* nanoseconds after which a worker says that it is idle; 0: never */
     uint32_t tasks_per_worker; /* 0: any number */
     uint32_t has_backlog;
-    uint32_t broken;   /* atomic: 1: an initializer's failure is being written, 2: it is here */
-    uint32_t broken_worker;
-    int32_t broken_code;
-    char broken_text[TASK_TEXT];
+    struct plait__pool_failure failure; /* an initializer's, for the supervisor */
     uint32_t bell __attribute__((aligned(64))); /* atomic, waited on with PLAIT_SHARED: the supervisor has something to do */
     uint32_t idle;       /* atomic: how many workers have waited for idle_time, since the supervisor looked */
     uint64_t finished;   /* atomic: offset of the last of the records that are DONE and had NOTIFY, by `next` */

@@ -270,7 +270,8 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     plait__child_drop(&worker->child);
     if (late)
         plait__future_unreference(&late->future);
-    if (slot_state == SLOT_PREPARING && pool->broken_starts >= BROKEN_STARTS && !serves(pool))
+    if (plait__failure_is_left(&pool->shared->failure, number) ||
+        (slot_state == SLOT_PREPARING && pool->broken_starts >= BROKEN_STARTS && !serves(pool)))
         plait__pool_break(&pool->front, number, EOWNERDEAD, text);
     deliver(pool);
 }
@@ -453,10 +454,10 @@ static void see_to_idle(struct pool *pool)
 /* A worker's initializer has failed. */
 static void see_to_failure(struct pool *pool)
 {
-    struct plait__pool_shared *shared = pool->shared;
+    const struct plait__pool_failure *failure = &pool->shared->failure;
 
-    if (load_acquire(&shared->broken) == 2 && load_acquire(&pool->front.state) != POOL_TERMINATED)
-        plait__pool_break(&pool->front, shared->broken_worker, shared->broken_code, shared->broken_text);
+    if (plait__failure_is_told(failure) && load_acquire(&pool->front.state) != POOL_TERMINATED)
+        plait__pool_break(&pool->front, failure->worker, failure->code, failure->text);
 }
 
 /* Start those whose time has come; returns when the next one's does. */

@@ -345,14 +345,7 @@ static void hold_back(void)
 /* Its initializer has failed: the first one says so. */
 static void announce_failure(int code, const char *text)
 {
-    uint32_t whole = 0;
-
-    if (cas_acqrel(&self.shared->broken, &whole, 1)) {
-        self.shared->broken_worker = self.number;
-        self.shared->broken_code = code;
-        memcpy(self.shared->broken_text, text, TASK_TEXT);
-        store_release(&self.shared->broken, 2);
-    }
+    plait__failure_tell(&self.shared->failure, self.number, code, text);
     store_release(&self.slot->state, SLOT_LEFT);
 }
 

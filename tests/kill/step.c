@@ -46,6 +46,7 @@ static const struct step_table *const tables[] = {
     &step_any,
     &step_once,
     &step_line,
+    &step_failure,
     &step_arena,
     &step_member,
 };

@@ -56,6 +56,7 @@ extern const struct step_table step_barrier;
 extern const struct step_table step_any;
 extern const struct step_table step_once;
 extern const struct step_table step_line;
+extern const struct step_table step_failure;
 extern const struct step_table step_arena;
 extern const struct step_table step_member;
 
