@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One item to and fro between two threads or two processes, beside a word with the kernel's futex: each may spin as it likes
- * ("turns"), or both share one CPU, so that each has to sleep until the other has gone to sleep ("asleep").
+ * One item to and fro between two threads or two processes, beside a word that is spun on, and one with the kernel's futex: each may
+ * spin as it likes ("turns"), or both share one CPU, so that each has to sleep until the other has gone to sleep ("asleep").
  */
 #include <plait.h>
 
@@ -78,26 +78,29 @@ BENCH_INLINE void put(void *queue)
 
 static void queue_member(unsigned me, void *table) { take_turns(me, table, get, put); }
 
-static void two_queues(plait_arena_t *arena, plait_queue_t *queues[2])
+static void two_queues(plait_arena_t *arena, plait_queue_t *queues[2], size_t maxsize)
 {
-    const struct plait_queue_opts opts = { .item_size = sizeof(uint64_t), .maxsize = 16, .arena = arena };
+    const struct plait_queue_opts opts = { .item_size = sizeof(uint64_t), .maxsize = maxsize, .arena = arena };
 
     for (int i = 0; i < 2; i++)
         if (plait_queue_new(&queues[i], &opts) != 0)
             bench_die("plait_queue_new");
 }
 
-static double queues(const struct bench_load *load)
+static double queues_of(const struct bench_load *load, size_t maxsize)
 {
     plait_queue_t *queues[2];
     double seconds;
 
-    two_queues(NULL, queues);
+    two_queues(NULL, queues, maxsize);
     seconds = run_threads(load, queues[0], queues[1], queue_member);
     plait_queue_free(queues[0]);
     plait_queue_free(queues[1]);
     return seconds;
 }
+
+static double queues(const struct bench_load *load) { return queues_of(load, 16); }
+static double unbounded_queues(const struct bench_load *load) { return queues_of(load, 0); }
 
 static double queues_of_processes(const struct bench_load *load)
 {
@@ -107,7 +110,7 @@ static double queues_of_processes(const struct bench_load *load)
 
     if (plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 4 << 20 }) != 0)
         bench_die("plait_arena_new");
-    two_queues(arena, queues);
+    two_queues(arena, queues, 16);
     seconds = run_processes(load, queues[0], queues[1], queue_member);
     plait_queue_free(queues[0]);
     plait_queue_free(queues[1]);
@@ -165,15 +168,53 @@ static double words_of_processes(const struct bench_load *load)
     return seconds;
 }
 
+/* The same without the kernel: what the machine takes to carry a cache line to and fro. Neither looks at the time, nor lets others run. */
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+static void await_store(void *word)
+{
+    while (__atomic_load_n((uint32_t *)word, __ATOMIC_ACQUIRE) == 0)
+        relax();
+    __atomic_store_n((uint32_t *)word, 0, __ATOMIC_RELAXED);
+}
+
+static void store(void *word) { __atomic_store_n((uint32_t *)word, 1, __ATOMIC_RELEASE); }
+static void spinning_member(unsigned me, void *table) { take_turns(me, table, await_store, store); }
+
+static double spins(const struct bench_load *load)
+{
+    uint32_t a __attribute__((aligned(64))) = 0, b __attribute__((aligned(64))) = 0;
+
+    return run_threads(load, &a, &b, spinning_member);
+}
+
+static double spins_of_processes(const struct bench_load *load)
+{
+    uint32_t *pair = bench_share(128);
+    double seconds = run_processes(load, pair, pair + 16, spinning_member);
+
+    bench_unshare(pair, 128);
+    return seconds;
+}
+
 /* `width` 1: both on one CPU. */
 const struct bench_metric bench_turns[] = {
-    { "turns.queue", BENCH_NS, { .width = 2 }, { { "plait", queues }, { "limit:one_futex", words } }, 0 },
+    { "turns.queue", BENCH_NS, { .width = 2 }, { { "plait", queues }, { "limit:bare_spin", spins }, { "limit:one_futex", words } }, 0 },
+    { "turns.queue.unbounded", BENCH_NS, { .width = 2 }, { { "plait", unbounded_queues }, { "limit:bare_spin", spins } }, 0 },
     { "turns.queue.asleep", BENCH_NS, { .width = 1 }, { { "plait", queues }, { "limit:one_futex", words } }, 0 },
     { "turns.queue.processes", BENCH_NS, { .width = 2 },
-      { { "plait", queues_of_processes }, { "limit:one_futex", words_of_processes } }, 0 },
+      { { "plait", queues_of_processes }, { "limit:bare_spin", spins_of_processes }, { "limit:one_futex", words_of_processes } }, 0 },
     { "turns.queue.processes.asleep", BENCH_NS, { .width = 1 },
       { { "plait", queues_of_processes }, { "limit:one_futex", words_of_processes } }, 0 },
-    { "turns.sem", BENCH_NS, { .width = 2 }, { { "plait", sems }, { "limit:one_futex", words } }, 0 },
+    { "turns.sem", BENCH_NS, { .width = 2 }, { { "plait", sems }, { "limit:bare_spin", spins }, { "limit:one_futex", words } }, 0 },
     { "turns.sem.asleep", BENCH_NS, { .width = 1 }, { { "plait", sems }, { "limit:one_futex", words } }, 0 },
     { 0 },
 };

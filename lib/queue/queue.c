@@ -167,6 +167,14 @@ int plait__queue_attempt_get(struct plait_queue *q, struct plait__order *o, plai
     return o->far ? try_get(q, o, true, deadline) : attempt_get(q, o, deadline);
 }
 
+/* How much has come, if anything, for who waits at that end? As plait__queue_possible, but where it can be seen first. */
+static size_t look(const struct plait_queue *q, enum plait__queue_end end)
+{
+    if (!q->is_plain)
+        return plait__queue_possible(q, end);
+    return end == PLAIT__GETS ? plait__fifo_items_seen(q) : plait__fifo_room_seen(q);
+}
+
 /* Wait a while for the other side's progress. */
 static bool spin_for_it(const struct plait_queue *q, enum plait__queue_end end,
                         plait_time_t deadline)
@@ -174,7 +182,7 @@ static bool spin_for_it(const struct plait_queue *q, enum plait__queue_end end,
     struct plait__spin spin = plait__spin_begin(PLAIT__SPIN_BATCH, deadline);
 
     while (plait__spin_pause(&spin)) {
-        size_t count = plait__queue_possible(q, end);
+        size_t count = look(q, end);
 
         if (count) {
             plait__spin_came(&spin, count);

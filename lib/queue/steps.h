@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/atomic.h"
+#include "base/prefetch.h"
 #include "queue/body.h"
 
 enum { FREE, READY, TAKEN }; /* a cell in a segment */
@@ -79,6 +80,7 @@ static inline int ring_room(const struct plait_queue *q, struct plait__cell **ce
     uint64_t at = q->body->put.at;
 
     *cell_out = ring_cell(q, at);
+    prefetch_to_write(*cell_out);
     if (!is_in_ring(q, at))
         return EBADMSG;
     return load_acquire(&(*cell_out)->state) == 2 * lap_of(at) ? 0 : EAGAIN; /* E1 */
@@ -141,6 +143,17 @@ static inline int ring_get(struct plait_queue *q, void *item)
     return 0;
 }
 
+/* Are the side's next cells as it wants them: 0, 1, or 2 for more than one. A look without the lock. */
+static inline size_t ring_possible(const struct plait_queue *q, const struct plait__queue_side *side, uint32_t wanted)
+{
+    uint64_t at = load64_relaxed(&side->at), next;
+
+    if (!is_in_ring(q, at) || load_relaxed(&ring_cell(q, at)->state) != 2 * lap_of(at) + wanted)
+        return 0;
+    next = next_place(q, at);
+    return load_relaxed(&ring_cell(q, next)->state) == 2 * lap_of(next) + wanted ? 2 : 1;
+}
+
 /* The rest of is_segment, for a place that was not looked at before: is there a block of a segment's size? */
 bool plait__fifo_look_at(struct plait_queue *q, uint64_t at, uint64_t *looked_at);
 
@@ -173,6 +186,7 @@ static inline int chain_room(struct plait_queue *q, struct plait__segment **segm
     }
     *segment_out = s;
     *cell_out = cell_in(q, s->cells, side->at - s->first);
+    prefetch_to_write(*cell_out);
     return 0;
 }
 
@@ -264,6 +278,29 @@ static inline void plait__fifo_take_out(struct plait_queue *q, void *item)
         ring_advance(q, cell);
     else
         chain_advance(q, cell);
+}
+
+/*
+ * Has a cell become free, or ready, without the lock: 0, 1, or more if the one behind it has as well. In a ring they are looked at themselves:
+ * their line has to come in any case, and that of the other side's `at` would be one more, which comes later. A segment may be gone by the time
+ * that it is looked at: there the hint makes both lines come at once.
+ */
+static inline size_t plait__fifo_room_seen(const struct plait_queue *q)
+{
+    return q->maxsize ? ring_possible(q, &q->body->put, 0) : 1;
+}
+
+static inline size_t plait__fifo_items_seen(const struct plait_queue *q)
+{
+    const struct plait__queue_side *side = &q->body->get;
+    uint64_t segment, index;
+
+    if (q->maxsize)
+        return ring_possible(q, side, 1);
+    segment = load64_relaxed(&side->segment) + offsetof(struct plait__segment, cells);
+    index = load64_relaxed(&side->at) % q->cells; /* segments are of one size */
+    prefetch_to_read(plait__memory_at(q, segment + index * q->stride));
+    return plait__fifo_size(q);
 }
 
 /* 0, or EAGAIN: full, empty; ENOMEM, ENOSPC. With the side's lock held. */
