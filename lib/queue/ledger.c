@@ -52,20 +52,25 @@ enum { LOOK_GETS = 16, LOOK_AFTER = 50 /* milliseconds */ };
 
 /* ---- All is done ------------------------------------------------------------------------------------------------- */
 
+/* Of what is no longer in the queue. */
+static size_t recorded(const struct plait__ledger *l)
+{
+    return (size_t)load_relaxed(&l->taken.count) + load_relaxed(&l->returned.count) + load_relaxed(&l->letters.count);
+}
+
 size_t plait__ledger_unfinished(const struct plait_queue *q)
 {
-    struct plait__ledger *l = q->ledger;
-    size_t known = (size_t)load_relaxed(&l->taken.count) + load_relaxed(&l->returned.count) +
-                   load_relaxed(&l->letters.count);
+    bool is_discarded = load_acquire(&q->body->closed) == PLAIT__QUEUE_DISCARDED;
 
-    return load_acquire(&q->body->closed) == PLAIT__QUEUE_DISCARDED ? known : known + plait__queue_count(q);
+    return recorded(q->ledger) + (is_discarded ? 0 : plait__queue_count(q));
 }
 
 bool plait__ledger_note_if_done(struct plait_queue *q)
 {
     struct plait__ledger *l = q->ledger;
 
-    if (plait__ledger_unfinished(q))
+    if (recorded(l) || (!q->is_pile && plait__fifo_has_next(q) && load_relaxed(&q->body->closed) != PLAIT__QUEUE_DISCARDED) ||
+        plait__ledger_unfinished(q)) /* in this order: the last looks at what putters write */
         return false;
     store64_release(&l->zeros, l->zeros + 1);
     return true;
@@ -313,7 +318,7 @@ static int take_new(struct plait_queue *q, void *item, bool far, size_t room, si
     struct plait__queue_side *side = plait__side(q, PLAIT__GETS);
     struct plait__record *r;
     uint32_t number;
-    int err = plait__queue_count(q) == 0 ? EAGAIN : plait__records_reach(q);
+    int err = plait__look(q, far ? PLAIT__LAST : PLAIT__NEXT) ? plait__records_reach(q) : EAGAIN;
 
     if (err)
         return err;

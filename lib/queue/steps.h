@@ -262,6 +262,17 @@ static inline int plait__fifo_peek_step(struct plait_queue *q, void *item)
     return 0;
 }
 
+/* Is there a next item in the segment that getters are in, or in the ring? With their lock held; nothing is changed. */
+static inline bool plait__fifo_has_next(struct plait_queue *q)
+{
+    struct plait__queue_side *side = &q->body->get;
+
+    if (q->maxsize)
+        return ring_first(q) != NULL;
+    return is_segment(q, side->segment, &q->looked_at[1]) && side->at - segment_at(q, side->segment)->first < q->cells &&
+           chain_first(q) != NULL;
+}
+
 /* The item that is next where it lies, NULL: there is none; and take it out, as it is there. */
 static inline void *plait__fifo_look(struct plait_queue *q)
 {
