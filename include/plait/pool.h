@@ -31,7 +31,8 @@ PLAIT_BEGIN_DECLS
  * which moves the start of one against another by a few microseconds. Threads and processes are used in the same way; which it is, one option
  * says. The arguments and results of tasks on processes travel through an arena of the pool's own.
  *
- * A worker process that dies fails only the task that it ran, with EOWNERDEAD, and is replaced. Workers end with
+ * A worker process that dies fails only the task that it ran, with EOWNERDEAD, and is replaced. The error's text has its exit status or signal;
+ * and that memory ran out, if the kernel has ended processes for that meanwhile (as its control group, or the system, counts). Workers end with
  * the program, however it ends (what they were to do, too: join first what must be done), and ignore the terminal's SIGINT, so that
  * Ctrl-C is the program's to handle.
  *

@@ -99,6 +99,7 @@ struct pool {
     unsigned running;              /* guarded by lock: workers with a process */
     struct task *due;              /* supervisor only: their callbacks are to be called; a reference on each */
     unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
+    uint64_t oom_kills;            /* supervisor only: at the last look */
     unsigned broken_starts;        /* supervisor only: workers that have died in their initializer, one after the other */
     struct worker workers[];       /* guarded by lock */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Pool on processes: the supervisor. How it works is told in pool_processes.c. */
+#include "exec/oom.h"
 #include "exec/pool_processes.h"
 
 #include <errno.h>
@@ -67,15 +68,24 @@ static void collect_finished(struct pool *pool)
 
 /* ---- The supervisor: deaths -------------------------------------------------------------------- */
 
-static void describe_end(char text[TASK_TEXT], const struct worker *worker, enum plait__child_state state, int status)
+/* Has the kernel ended processes for want of memory, since the last look? */
+static bool memory_ran_out(struct pool *pool)
+{
+    uint64_t before = pool->oom_kills;
+
+    pool->oom_kills = plait__oom_kills("");
+    return pool->oom_kills > before;
+}
+
+static void describe_end(char text[TASK_TEXT], struct pool *pool, const struct worker *worker, enum plait__child_state state, int status)
 {
     int pid = (int)worker->child.pid;
 
     if (state == PLAIT__CHILD_LOST)
         snprintf(text, TASK_TEXT, "worker %d was lost with the nursery", pid);
     else if (WIFSIGNALED(status))
-        snprintf(text, TASK_TEXT, "worker %d was killed by signal %d (%s)", pid, WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
+        snprintf(text, TASK_TEXT, "worker %d was killed by signal %d (%s)%s", pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 WTERMSIG(status) == SIGKILL && memory_ran_out(pool) ? ", as memory ran out" : "");
     else
         snprintf(text, TASK_TEXT, "worker %d exited with status %d", pid, WEXITSTATUS(status));
 }
@@ -242,7 +252,7 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     if (slot_state == SLOT_TIDYING) /* its finalizer has ended it; it is through with all else */
         slot_state = (enum plait__slot_state)load_relaxed(&slot->leaves);
     collect_finished(pool);
-    describe_end(text, worker, state, status);
+    describe_end(text, pool, worker, state, status);
     pthread_mutex_lock(&pool->lock);
     see_to_result(pool, slot, number);
     see_to_tasks(pool, number, text);
@@ -522,6 +532,8 @@ static const uint32_t *ends_word(struct pool *pool)
 /* Until nothing is left. */
 static void supervise(struct pool *pool)
 {
+    if (!pool->oom_kills) /* else it goes on for another one */
+        pool->oom_kills = plait__oom_kills("");
     for (;;) {
         const uint32_t *ends = ends_word(pool);
         struct plait_wait_word words[] = {
