@@ -26,9 +26,10 @@
  */
 #include <sched.h>
 
+#include "base/prefetch.h"
 #include "exec/crew.h"
 
-enum { SHORT = 1000 /* nanoseconds */ };
+enum { SHORT = 1000 /* nanoseconds */, AHEAD = 4 * 64 /* bytes: where the older ones lie as a rule (bulk.h) */ };
 
 #define FILLED_ONE ((uint64_t)1 << 32)
 
@@ -106,6 +107,7 @@ static struct plait__crew_task *turned_round(struct plait__crew_task *youngest)
     while (youngest) {
         struct plait__crew_task *next = youngest->next;
 
+        prefetch_to_write((const char *)youngest - AHEAD);
         youngest->next = oldest;
         oldest = youngest;
         youngest = next;
