@@ -48,6 +48,9 @@ int plait__arena_name_next(plait_arena_t *arena, const char *prefix, size_t *cur
 /* With the arena's lock held: take the name away, if it is that of the place `target`. ENOENT, EBADMSG. */
 int plait__arena_unname(struct plait__arena_header *h, const char *name, uint64_t target);
 
+/* What lies at that address is no more: take away all names that it has. */
+void plait__arena_forget(plait_arena_t *arena, const void *address);
+
 /* One handle more on an arena; dropped with plait_arena_free. */
 void plait__arena_hold(plait_arena_t *arena);
 

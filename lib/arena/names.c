@@ -155,6 +155,21 @@ int plait__arena_unname(struct plait__arena_header *h, const char *name, uint64_
     return err;
 }
 
+void plait__arena_forget(plait_arena_t *arena, const void *address)
+{
+    struct plait__arena_header *h = arena->base;
+    uint64_t target = (uintptr_t)address - (uintptr_t)h, budget;
+    struct plait__name_record *r;
+
+    if (plait__arena_lock(h) != 0)
+        return;
+    budget = most_records(h);
+    for (uint64_t block = h->names; block && budget-- && (r = record_at(h, block)) != NULL; block = r->next)
+        if (r->target == target)
+            store64_release(&r->target, 0);
+    plait__arena_unlock(h);
+}
+
 static int find_next(struct plait__arena_header *h, const char *prefix, size_t *cursor, size_t size, void **address_out)
 {
     uint64_t budget = most_records(h);

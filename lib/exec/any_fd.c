@@ -263,7 +263,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_fd(int fd, short events, short *revents_out)
 {
-    static const struct plait_waitable polling = { attempt, enlist, delist, PLAIT__UNWATCHED };
+    static const struct plait_waitable polling = { attempt, enlist, delist, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){
         .how = &polling, .buffer = revents_out, .size = (uint64_t)(unsigned short)events << 32 | (uint32_t)fd

@@ -146,7 +146,7 @@ static void delist_next(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_as_completed_next(plait_as_completed_t *set, plait_future_t **future_out)
 {
-    static const struct plait_waitable next = { attempt_next, enlist_next, delist_next, PLAIT__UNWATCHED };
+    static const struct plait_waitable next = { attempt_next, enlist_next, delist_next, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how = &next, .object = set, .buffer = future_out };
 }

@@ -337,7 +337,7 @@ static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_future_wait(plait_future_t *future)
 {
-    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &waiting, .object = future };
 }

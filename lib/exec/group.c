@@ -155,7 +155,7 @@ static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_group_wait(plait_group_t *group)
 {
-    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__UNWATCHED };
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how = &waiting, .object = group };
 }

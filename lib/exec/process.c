@@ -295,7 +295,7 @@ static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_process_join(plait_process_t *process)
 {
-    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &joining, .object = process };
 }

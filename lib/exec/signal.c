@@ -316,7 +316,7 @@ static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_signal_wait(plait_signal_t *signal, struct plait_signal_info *info_out)
 {
-    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable waiting = { attempt_wait, enlist_wait, NULL, PLAIT__WATCH_ENLIST, NULL };
 
     return (struct plait_wait_entry){ .how = &waiting, .object = signal, .buffer = info_out };
 }

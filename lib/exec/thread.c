@@ -447,7 +447,7 @@ static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *
 
 struct plait_wait_entry plait_any_thread_join(plait_thread_t *thread, void **result_out)
 {
-    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable joining = { attempt_join, enlist_join, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &joining, .object = thread, .buffer = (void *)result_out };
 }

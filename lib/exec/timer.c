@@ -254,7 +254,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_timer_join(plait_timer_t *timer)
 {
-    static const struct plait_waitable joining = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable joining = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &joining, .object = timer };
 }

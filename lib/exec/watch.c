@@ -238,7 +238,7 @@ int plait_watch_new(plait_watch_t **watch_out, struct plait_wait_entry entry)
     int err = 0;
 
     *watch_out = NULL;
-    if (!entry.how || entry.how->watch == PLAIT__UNWATCHED)
+    if (!entry.how || entry.how->watch == PLAIT__UNWATCHED || (entry.how->check && entry.how->check(&entry) != 0))
         return EINVAL;
     watch = calloc(1, sizeof *watch);
     if (!watch)

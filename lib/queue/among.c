@@ -21,13 +21,16 @@ struct operation {
     bool of_messages, far;
 };
 
-static const struct operation *operation_of(const struct plait__waiting *waiting)
+static const struct operation *operation_of(const struct plait_wait_entry *entry)
 {
-    return (const struct operation *)(const void *)waiting->entry->how;
+    return (const struct operation *)(const void *)entry->how;
 }
 
-static bool has_it(const struct plait_queue *q, const struct operation *operation)
+static bool has_it(const struct plait_wait_entry *entry)
 {
+    const struct operation *operation = operation_of(entry);
+    const struct plait_queue *q = entry->object;
+
     if (q->is_message != operation->of_messages || (operation->far && q->body->kind != PLAIT_DEQUE))
         return false;
     if (operation->number == TICKET_OUT)
@@ -49,15 +52,17 @@ static struct plait__order order_of(const struct plait__waiting *waiting, const 
     return o;
 }
 
+static int check(const struct plait_wait_entry *entry) { return has_it(entry) ? 0 : EINVAL; }
+
 /* No room for, or no item from, a side whose lock somebody holds for long: not now. */
 static int attempt_at(struct plait__waiting *waiting, enum plait__queue_end end)
 {
-    const struct operation *operation = operation_of(waiting);
+    const struct operation *operation = operation_of(waiting->entry);
     struct plait_queue *q = waiting->entry->object;
     struct plait__order o = order_of(waiting, operation);
     int err;
 
-    if (!waiting->tried && !has_it(q, operation))
+    if (!waiting->tried && !has_it(waiting->entry))
         return EINVAL;
     err = plait__not_now(operation->attempt(q, &o, PLAIT_NOW));
     if (err != EAGAIN && waiting->enlisted)
@@ -73,6 +78,8 @@ static bool enlist_at(struct plait__waiting *waiting, enum plait__queue_end end,
     if (q->ledger && end == PLAIT__GETS && !plait__queue_possible(q, end))
         plait__ledger_glance(q);
     *word_out = (struct plait_wait_word){ &plait__sleepers(q, end)->word, prepared, plait__queue_flags(q) };
+    if (end == PLAIT__PUTS && q->body->overflow != PLAIT_OVERFLOW_WAIT)
+        return false; /* the rule answers each put */
     return !plait__queue_possible(q, end) && load_acquire(&q->body->closed) == PLAIT__QUEUE_OPEN;
 }
 
@@ -106,8 +113,8 @@ void plait__queue_delist_get(struct plait__waiting *waiting)
     plait__queue_leave(waiting->entry->object, PLAIT__GETS);
 }
 
-#define PUTTING { attempt_put, plait__queue_enlist_put, plait__queue_delist_put, PLAIT__WATCH_ENLIST }
-#define GETTING { attempt_get, plait__queue_enlist_get, plait__queue_delist_get, PLAIT__WATCH_ENLIST }
+#define PUTTING { attempt_put, plait__queue_enlist_put, plait__queue_delist_put, PLAIT__WATCH_ENLIST, check }
+#define GETTING { attempt_get, plait__queue_enlist_get, plait__queue_delist_get, PLAIT__WATCH_ENLIST, check }
 
 static struct plait_wait_entry entry(const struct operation *operation, plait_queue_t *q, const void *buffer, uint64_t number)
 {
@@ -246,9 +253,11 @@ static bool enlist_join(struct plait__waiting *waiting, struct plait_wait_word *
     return look(waiting) == EAGAIN;
 }
 
+static int check_join(const struct plait_wait_entry *entry) { return ((const struct plait_queue *)entry->object)->ledger ? 0 : EINVAL; }
+
 struct plait_wait_entry plait_any_queue_join(plait_queue_t *q)
 {
-    static const struct operation join = { { attempt_join, enlist_join, delist_join, PLAIT__WATCH_ATTEMPT }, NULL, NO_NUMBER, false, false };
+    static const struct operation join = { { attempt_join, enlist_join, delist_join, PLAIT__WATCH_ATTEMPT, check_join }, NULL, NO_NUMBER, false, false };
 
     return entry(&join, q, NULL, 0);
 }

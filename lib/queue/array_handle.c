@@ -203,6 +203,7 @@ int plait_array_destroy(plait_array_t *a)
     err = end_lock(a);
     if (err)
         return err;
+    plait__arena_forget(a->arena, a->body);
     store_release(&a->body->magic, 0);
     free_body(a->body, a->arena);
     drop_handle(a);

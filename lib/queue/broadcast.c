@@ -357,7 +357,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_broadcast_put(plait_broadcast_t *b, const void *item)
 {
-    static const struct plait_waitable putting = { attempt_among, enlist, delist, PLAIT__UNWATCHED };
+    static const struct plait_waitable putting = { attempt_among, enlist, delist, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how = &putting, .object = b, .buffer = (void *)(uintptr_t)item };
 }

@@ -205,6 +205,7 @@ int plait_broadcast_destroy(plait_broadcast_t *b)
     if (!b || !b->arena)
         return plait_broadcast_free(b);
     if (plait__broadcast_is_there(b)) {
+        plait__arena_forget(b->arena, b->body);
         plait_broadcast_close_now(b);
         store_release(&b->body->magic, 0);
         free_body(b);

@@ -163,6 +163,7 @@ int plait_dict_destroy(plait_dict_t *d)
     err = plait__dict_lock_always(d, plait__dict_lock_write);
     if (err && err != ENOTRECOVERABLE)
         return err;
+    plait__arena_forget(d->arena, d->body);
     store_release(&d->body->magic, 0);
     if (err == 0) {
         plait__dict_clear(d);

@@ -341,6 +341,7 @@ int plait_queue_destroy(plait_queue_t *q)
 {
     if (!q || !q->base)
         return plait_queue_free(q);
+    plait__arena_forget(q->arena, q->body);
     plait_queue_close_now(q);
     store_release(&q->body->magic, 0);
     unmake_items(q);

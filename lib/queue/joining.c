@@ -125,7 +125,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
         uint32_t prepared = plait__eventcount_prepare(ec);
         int wait_err;
 
-        err = plait__joining_look(q, zeros, PLAIT_FOREVER);
+        err = plait__joining_look(q, zeros, deadline);
         if (err != EAGAIN) {
             plait__eventcount_cancel(ec);
             return err;
@@ -134,7 +134,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
         wait_err = plait__eventcount_wait(ec, prepared, plait__queue_flags(q), deadline, &slice);
         pthread_cleanup_pop(0);
         plait__eventcount_done(ec); /* all who sleep here are woken together: none to pass a wake on to */
-        err = plait__joining_look(q, zeros, PLAIT_FOREVER);
+        err = plait__joining_look(q, zeros, deadline);
         if (err != EAGAIN)
             return err;
         if (wait_err)
@@ -145,7 +145,7 @@ static int sleep_until_told(struct plait_queue *q, uint64_t *zeros, plait_time_t
 int plait_queue_join(plait_queue_t *q, plait_time_t deadline)
 {
     uint64_t zeros = UINT64_MAX;
-    int err = q->ledger ? plait__joining_look(q, &zeros, PLAIT_FOREVER) : EINVAL;
+    int err = q->ledger ? plait__joining_look(q, &zeros, deadline) : EINVAL;
 
     if (err != EAGAIN)
         return err;

@@ -350,7 +350,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_latest_read_newer(plait_latest_t *l, void *value, uint64_t *version)
 {
-    static const struct plait_waitable reading = { attempt, enlist, delist, PLAIT__UNWATCHED };
+    static const struct plait_waitable reading = { attempt, enlist, delist, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){
         .how = &reading, .object = l, .buffer = value, .size = (uint64_t)(uintptr_t)version
@@ -500,6 +500,7 @@ int plait_latest_destroy(plait_latest_t *l)
 {
     if (!l || !l->arena)
         return plait_latest_free(l);
+    plait__arena_forget(l->arena, l->body);
     plait_latest_close(l);
     store_release(&l->body->magic, 0);
     free_body(l->body, l->arena);

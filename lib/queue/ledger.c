@@ -154,18 +154,18 @@ static void give_back(struct plait_queue *q, uint32_t number)
     plait__record_move(q, &l->taken, enough ? &l->letters : &l->returned, number);
 }
 
-/* EAGAIN: no room. Whatever else hinders, the item is discarded. */
+/* EAGAIN: no room, or somebody has been at it for long: later. Whatever else hinders, the item is discarded. */
 static int post(struct plait_queue *q, uint32_t number)
 {
     struct plait_queue *letters = q->dead_letters;
     struct plait__queue_side *side = plait__side(letters, PLAIT__PUTS);
     struct plait__record *r = plait__record_at(q, number);
     int err = load_acquire(&letters->body->magic) == PLAIT__QUEUE_MAGIC
-                  ? plait__side_lock(letters, side, PLAIT_FOREVER)
+                  ? plait__side_lock(letters, side, PLAIT_NOW)
                   : EBADMSG;
 
     if (err)
-        return err;
+        return err == ETIMEDOUT ? EAGAIN : err;
     r->at = load64_relaxed(&side->at);
     compiler_barrier();
     side->hand = plait__offset_in(q->base, r) | 1;

@@ -146,6 +146,7 @@ int plait_list_destroy(plait_list_t *l)
     err = plait__list_lock_always(l, plait__list_lock_write);
     if (err && err != ENOTRECOVERABLE)
         return err;
+    plait__arena_forget(l->arena, l->body);
     store_release(&l->body->magic, 0);
     if (err == 0) {
         plait__list_clear(l);

@@ -14,7 +14,7 @@
 enum { SPELL = 64 };
 
 /* One spell of puts. */
-static int put_spell(struct plait_queue *q, struct plait__order *o)
+static int put_spell(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     int err = load_relaxed(&q->body->closed) ? EPIPE : 0; /* relaxed: set under this lock */
 
@@ -23,7 +23,7 @@ static int put_spell(struct plait_queue *q, struct plait__order *o)
 
         err = plait__put_step(q, one.items, 0);
         if (err == EAGAIN)
-            err = plait__queue_overflow(q, &one);
+            err = plait__queue_overflow(q, &one, deadline);
         o->done += err == 0;
     }
     return err;
@@ -40,7 +40,7 @@ static int attempt_put_many(struct plait_queue *q, struct plait__order *o, plait
         err = plait__side_lock(q, side, deadline);
         if (err)
             break;
-        err = put_spell(q, o);
+        err = put_spell(q, o, deadline);
         plait__side_unlock(q, side);
         if (o->done > before)
             plait__queue_signal(q, PLAIT__GETS, o->done - before);

@@ -73,7 +73,7 @@ int plait__queue_attempt_commit(struct plait_queue *q, struct plait__order *o, p
     err = load_relaxed(&q->body->closed) ? EPIPE /* relaxed: set under this lock */
                                          : plait__hand_put(q, &hand, o->priority, o->far);
     if (__builtin_expect(err == EAGAIN, 0))
-        err = plait__queue_overflow(q, o);
+        err = plait__queue_overflow(q, o, deadline);
     plait__side_unlock(q, side);
     if (err)
         return err;

@@ -62,7 +62,7 @@ void plait__queue_delist_get(struct plait__waiting *waiting);
 /* What a call answers that cannot be served at once, and does not want to wait. */
 int plait__queue_not_waiting(void);
 
-/* A put that found no room, with the put side's lock held: what the overflow rule makes of it. EAGAIN: wait. */
-int plait__queue_overflow(struct plait_queue *q, struct plait__order *order);
+/* A put that found no room, with the put side's lock held: what the overflow rule makes of it by the deadline. EAGAIN: wait. */
+int plait__queue_overflow(struct plait_queue *q, struct plait__order *order, plait_time_t deadline);
 
 #endif

@@ -280,6 +280,9 @@ static bool enlist_get(struct plait__waiting *waiting, struct plait_wait_word *w
     return enlist(waiting, word_out, PLAIT__GETS);
 }
 
+static int check_put(const struct plait_wait_entry *entry) { return ((const plait_pipe_t *)entry->object)->out ? 0 : EINVAL; }
+static int check_get(const struct plait_wait_entry *entry) { return ((const plait_pipe_t *)entry->object)->in ? 0 : EINVAL; }
+
 static void delist_put(struct plait__waiting *waiting)
 {
     plait_pipe_t *pipe = waiting->entry->object;
@@ -406,7 +409,7 @@ static int poll_among(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_pipe_send(plait_pipe_t *pipe, const void *data, size_t size)
 {
-    static const struct plait_waitable sending = { send_among, enlist_put, delist_put, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable sending = { send_among, enlist_put, delist_put, PLAIT__WATCH_ENLIST, check_put };
 
     return (struct plait_wait_entry){
         .how = &sending, .object = pipe, .buffer = (void *)(uintptr_t)data, .size = size
@@ -415,7 +418,7 @@ struct plait_wait_entry plait_any_pipe_send(plait_pipe_t *pipe, const void *data
 
 struct plait_wait_entry plait_any_pipe_recv(plait_pipe_t *pipe, void *buffer, size_t *size)
 {
-    static const struct plait_waitable receiving = { recv_among, enlist_get, delist_get, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable receiving = { recv_among, enlist_get, delist_get, PLAIT__WATCH_ENLIST, check_get };
 
     return (struct plait_wait_entry){
         .how = &receiving, .object = pipe, .buffer = buffer, .size = (uint64_t)(uintptr_t)size
@@ -424,21 +427,21 @@ struct plait_wait_entry plait_any_pipe_recv(plait_pipe_t *pipe, void *buffer, si
 
 struct plait_wait_entry plait_any_pipe_poll(plait_pipe_t *pipe)
 {
-    static const struct plait_waitable polling = { poll_among, enlist_get, delist_get, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable polling = { poll_among, enlist_get, delist_get, PLAIT__WATCH_ATTEMPT, check_get };
 
     return (struct plait_wait_entry){ .how = &polling, .object = pipe };
 }
 
 struct plait_wait_entry plait_any_pipe_commit(plait_pipe_t *pipe, struct plait_message *message)
 {
-    static const struct plait_waitable committing = { commit_among, enlist_put, delist_put, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable committing = { commit_among, enlist_put, delist_put, PLAIT__WATCH_ENLIST, check_put };
 
     return (struct plait_wait_entry){ .how = &committing, .object = pipe, .buffer = message };
 }
 
 struct plait_wait_entry plait_any_pipe_borrow(plait_pipe_t *pipe, struct plait_message *message_out)
 {
-    static const struct plait_waitable borrowing = { borrow_among, enlist_get, delist_get, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable borrowing = { borrow_among, enlist_get, delist_get, PLAIT__WATCH_ENLIST, check_get };
 
     return (struct plait_wait_entry){ .how = &borrowing, .object = pipe, .buffer = message_out };
 }

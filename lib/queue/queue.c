@@ -54,10 +54,10 @@ static int discard_in_side(struct plait_queue *q, bool far)
 }
 
 /* Discard the first item, with the put side's lock held. A getter may be faster, which makes room as well. */
-static int discard_first(struct plait_queue *q, bool far)
+static int discard_first(struct plait_queue *q, bool far, plait_time_t deadline)
 {
     struct plait__queue_side *gets = plait__side(q, PLAIT__GETS);
-    int err = q->is_pile ? 0 : plait__side_lock(q, gets, PLAIT_FOREVER);
+    int err = q->is_pile ? 0 : plait__side_lock(q, gets, deadline);
 
     if (err)
         return err;
@@ -75,7 +75,7 @@ static int put_after_discard(struct plait_queue *q, struct plait__order *o)
                    : plait__put_at(q, o->items, o->priority, o->far);
 }
 
-__attribute__((noinline)) int plait__queue_overflow(struct plait_queue *q, struct plait__order *o)
+__attribute__((noinline)) int plait__queue_overflow(struct plait_queue *q, struct plait__order *o, plait_time_t deadline)
 {
     int err = EAGAIN;
 
@@ -87,7 +87,7 @@ __attribute__((noinline)) int plait__queue_overflow(struct plait_queue *q, struc
         return 0;
     case PLAIT_OVERFLOW_DROP_OLDEST:
         for (unsigned tries = 0; err == EAGAIN && tries < DISCARDS_MAX; tries++) {
-            err = discard_first(q, o->far);
+            err = discard_first(q, o->far, deadline);
             if (err == 0)
                 err = put_after_discard(q, o);
         }
@@ -113,7 +113,7 @@ try_put(struct plait_queue *q, struct plait__order *o, bool far, plait_time_t de
     else
         err = far ? plait__pile_put_front(q, o->items) : plait__put_step(q, o->items, o->priority);
     if (__builtin_expect(err == EAGAIN, 0))
-        err = plait__queue_overflow(q, o);
+        err = plait__queue_overflow(q, o, deadline);
     plait__side_unlock(q, side);
     if (err == 0)
         plait__queue_signal(q, PLAIT__GETS, 1);

@@ -564,7 +564,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_subscriber_get(plait_subscriber_t *s, void *item)
 {
-    static const struct plait_waitable getting = { attempt_among, enlist, delist, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable getting = { attempt_among, enlist, delist, PLAIT__WATCH_ENLIST, NULL };
 
     return (struct plait_wait_entry){ .how = &getting, .object = s, .buffer = item };
 }

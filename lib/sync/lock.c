@@ -382,7 +382,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_lock_acquire(plait_lock_t *lock)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__UNWATCHED };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how = &acquiring, .object = lock };
 }

@@ -436,7 +436,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_rlock_acquire(plait_rlock_t *rlock)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__UNWATCHED };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how = &acquiring, .object = rlock };
 }

@@ -197,7 +197,7 @@ static void delist_write_private(struct plait__waiting *waiting)
 struct plait_wait_entry plait_any_rwlock_acquire_read(plait_rwlock_t *rw)
 {
     static const struct plait_waitable private_reading = { attempt_read_private, enlist_read_private,
-                                                           delist_read_private, PLAIT__UNWATCHED };
+                                                           delist_read_private, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how =
                                           plait__gate_is_shared(rw) ? &plait__rwlock_shared_reading : &private_reading,
@@ -207,7 +207,7 @@ struct plait_wait_entry plait_any_rwlock_acquire_read(plait_rwlock_t *rw)
 struct plait_wait_entry plait_any_rwlock_acquire_write(plait_rwlock_t *rw)
 {
     static const struct plait_waitable private_writing = { attempt_write_private, enlist_write_private,
-                                                           delist_write_private, PLAIT__UNWATCHED };
+                                                           delist_write_private, PLAIT__UNWATCHED, NULL };
 
     return (struct plait_wait_entry){ .how =
                                           plait__gate_is_shared(rw) ? &plait__rwlock_shared_writing : &private_writing,

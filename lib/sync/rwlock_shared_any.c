@@ -92,7 +92,7 @@ static void delist_read(struct plait__waiting *waiting)
         plait__rwlock_shared_drop(own_slot(waiting->entry->object), hold_of(waiting));
 }
 
-const struct plait_waitable plait__rwlock_shared_reading = { attempt_read, enlist_read, delist_read, PLAIT__UNWATCHED };
+const struct plait_waitable plait__rwlock_shared_reading = { attempt_read, enlist_read, delist_read, PLAIT__UNWATCHED, NULL };
 
 /* ---- To write ---------------------------------------------------------------------------------- */
 
@@ -179,4 +179,4 @@ static void delist_write(struct plait__waiting *waiting)
         plait__robust_delist(&rw->writer, waiting);
 }
 
-const struct plait_waitable plait__rwlock_shared_writing = { attempt_write, enlist_write, delist_write, PLAIT__UNWATCHED };
+const struct plait_waitable plait__rwlock_shared_writing = { attempt_write, enlist_write, delist_write, PLAIT__UNWATCHED, NULL };

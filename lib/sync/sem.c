@@ -267,7 +267,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait_any_sem_acquire(plait_sem_t *sem, unsigned count)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST, NULL };
 
     if (sem->mode & PLAIT_OWNED)
         return plait__any_sem_owned_acquire(sem, count);

@@ -342,7 +342,7 @@ static void delist(struct plait__waiting *waiting)
 
 struct plait_wait_entry plait__any_sem_owned_acquire(plait_sem_t *sem, unsigned count)
 {
-    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST };
+    static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST, NULL };
 
     return (struct plait_wait_entry){ .how = &acquiring, .object = sem, .size = count };
 }

@@ -62,7 +62,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_wait_group_wait(plait_wait_group_t *group)
 {
-    static const struct plait_waitable waiting = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable waiting = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &waiting, .object = group };
 }

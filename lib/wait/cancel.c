@@ -270,7 +270,7 @@ static bool enlist(struct plait__waiting *waiting, struct plait_wait_word *word_
 
 struct plait_wait_entry plait_any_cancel_wait(const plait_cancel_t *token)
 {
-    static const struct plait_waitable waiting = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT };
+    static const struct plait_waitable waiting = { attempt, enlist, NULL, PLAIT__WATCH_ATTEMPT, NULL };
 
     return (struct plait_wait_entry){ .how = &waiting, .object = (void *)(uintptr_t)token };
 }

@@ -12,10 +12,10 @@
 #include "wait/ring.h"
 
 /*
- * A noun joins with one constant table of three functions for each operation, in its own room, and a public function that makes
+ * A noun joins with one constant table for each operation, in its own room, and a public function that makes
  * an entry which points to it:
  *
- *     static const struct plait_waitable acquiring = { attempt, enlist, delist };
+ *     static const struct plait_waitable acquiring = { attempt, enlist, delist, PLAIT__WATCH_ENLIST, NULL };
  *
  *     struct plait_wait_entry plait_any_noun_acquire(plait_noun_t *noun)
  *     {
@@ -70,6 +70,9 @@ struct plait_waitable {
     void (*delist)(struct plait__waiting *waiting);
 
     enum plait__watchable watch;
+
+    /* For a watch, which makes no attempt before it enlists: EINVAL: the object has no such operation. NULL: every object has it. */
+    int (*check)(const struct plait_wait_entry *entry);
 };
 
 /* A private word that is 0 and never changes. */
