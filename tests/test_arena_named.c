@@ -502,6 +502,53 @@ static int loses_its_descriptor(void *unused)
     return lseek(taken, 0, SEEK_END) == 400 * 4096 ? 0 : 8;
 }
 
+/* ---- Names within an arena ---- */
+
+/*
+ * An object's names go with it, whoever gave them: so each is free again, and none leads to what comes to lie in that place.
+ */
+#define NAMES_GO_WITH_IT(noun, given)                                                                                       \
+    static void names_of_a_##noun##_go_with_it(void **state)                                                               \
+    {                                                                                                                      \
+        struct plait_##noun##_opts opts = given;                                                                           \
+        plait_##noun##_t *a, *b, *c;                                                                                       \
+                                                                                                                           \
+        opts.name = "first";                                                                                               \
+        opts.arena = private_arena();                                                                                      \
+        assert_int_equal(plait_##noun##_new(&a, &opts), 0);                                                                \
+        assert_int_equal(plait_##noun##_publish(a, "too"), 0);                                                             \
+        assert_int_equal(plait_##noun##_destroy(a), 0);                                                                    \
+        assert_int_equal(plait_##noun##_lookup(&a, opts.arena, "first"), ENOENT);                                          \
+        assert_int_equal(plait_##noun##_lookup(&a, opts.arena, "too"), ENOENT);                                            \
+        opts.name = "second";                                                                                              \
+        assert_int_equal(plait_##noun##_new(&b, &opts), 0); /* in the same place */                                        \
+        opts.name = "first";                                                                                               \
+        assert_int_equal(plait_##noun##_lookup(&c, opts.arena, "first"), ENOENT);                                          \
+        assert_int_equal(plait_##noun##_new(&c, &opts), 0);                                                                \
+        assert_int_equal(plait_##noun##_destroy(c), 0);                                                                    \
+        assert_int_equal(plait_##noun##_lookup(&c, opts.arena, "second"), 0); /* and no other's */                         \
+        assert_int_equal(plait_##noun##_free(c), 0);                                                                       \
+        assert_int_equal(plait_##noun##_destroy(b), 0);                                                                    \
+        assert_int_equal(plait_arena_free(opts.arena), 0);                                                                 \
+    }
+
+static plait_arena_t *private_arena(void)
+{
+    plait_arena_t *arena;
+
+    assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 1 << 20 }), 0);
+    return arena;
+}
+
+#define OPTS(...) { __VA_ARGS__ }
+
+NAMES_GO_WITH_IT(queue, OPTS(.item_size = 8))
+NAMES_GO_WITH_IT(dict, OPTS(0))
+NAMES_GO_WITH_IT(list, OPTS(0))
+NAMES_GO_WITH_IT(array, OPTS(.count = 4, .type = PLAIT_INT64))
+NAMES_GO_WITH_IT(latest, OPTS(.value_size = 8))
+NAMES_GO_WITH_IT(broadcast, OPTS(.item_size = 8, .maxsize = 4))
+
 static void file_that_took_the_descriptors_place_is_left_alone(void **state)
 {
     assert_int_equal(child_run(loses_its_descriptor, NULL), 0);
@@ -529,6 +576,12 @@ int main(int argc, char **argv)
         CASE(fork_leaves_no_descriptors),
         CASE(opening_and_closing_by_many_programs_never_fails),
         CASE(file_that_took_the_descriptors_place_is_left_alone),
+        cmocka_unit_test(names_of_a_queue_go_with_it),
+        cmocka_unit_test(names_of_a_dict_go_with_it),
+        cmocka_unit_test(names_of_a_list_go_with_it),
+        cmocka_unit_test(names_of_a_array_go_with_it),
+        cmocka_unit_test(names_of_a_latest_go_with_it),
+        cmocka_unit_test(names_of_a_broadcast_go_with_it),
     };
 
     if (argc > 2) {

@@ -647,6 +647,59 @@ static void what_cannot_be_watched_is_refused(void **state)
     assert_null(watch);
 }
 
+/* A closed direction, another kind of queue. */
+static void operation_that_the_object_has_not_is_refused(void **state)
+{
+    plait_pipe_t *a, *b;
+    plait_queue_t *fifo;
+    plait_watch_t *watch;
+
+    assert_int_equal(plait_pipe_new(&a, &b, &(struct plait_pipe_opts){ .one_way = 1 }), 0);
+    assert_int_equal(plait_queue_new(&fifo, &(struct plait_queue_opts){ .item_size = 8 }), 0);
+    {
+        const struct plait_wait_entry entries[] = {
+            plait_any_pipe_send(b, NULL, 0),       plait_any_pipe_commit(b, NULL),
+            plait_any_pipe_recv(a, NULL, NULL),     plait_any_pipe_borrow(a, NULL),
+            plait_any_pipe_poll(a),                 plait_any_queue_get_back(fifo, NULL),
+            plait_any_queue_put_front(fifo, NULL),     plait_any_queue_borrow(fifo, NULL),
+            plait_any_queue_commit(fifo, NULL),        plait_any_queue_get_ticket(fifo, NULL, NULL),
+            plait_any_queue_put_priority(fifo, NULL, 1), plait_any_queue_join(fifo),
+        };
+
+        for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+            watch = (plait_watch_t *)&entries;
+            assert_int_equal(plait_watch_new(&watch, entries[i]), EINVAL);
+            assert_null(watch);
+        }
+    }
+    assert_int_equal(plait_watch_new(&watch, plait_any_pipe_send(a, NULL, 0)), 0);
+    assert_int_equal(plait_watch_free(watch), 0);
+    plait_queue_free(fifo);
+    plait_pipe_free(a);
+    plait_pipe_free(b);
+}
+
+/* It never waits: the rule answers. */
+static void put_with_an_overflow_rule_is_always_possible(void **state)
+{
+    static const enum plait_queue_overflow rules[] = { PLAIT_OVERFLOW_REFUSE, PLAIT_OVERFLOW_DROP_OLDEST, PLAIT_OVERFLOW_DROP_NEWEST };
+
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        struct plait_queue_opts opts = { .item_size = 8, .maxsize = 1, .overflow = rules[i] };
+        uint64_t item = 1;
+        plait_queue_t *q;
+        plait_watch_t *watch;
+
+        assert_int_equal(plait_queue_new(&q, &opts), 0);
+        assert_int_equal(plait_queue_put(q, &item, PLAIT_NOW), 0);
+        assert_int_equal(plait_watch_new(&watch, plait_any_queue_put(q, NULL)), 0);
+        assert_int_equal(plait_watch_arm(watch), 0);
+        assert_true(plait_watch_is_told(watch));
+        assert_int_equal(plait_watch_free(watch), 0);
+        plait_queue_free(q);
+    }
+}
+
 static void signals_are_watched(void **state)
 {
     plait_signal_t *waited;
@@ -687,6 +740,8 @@ int main(void)
         cmocka_unit_test(object_may_go_when_its_watch_is_free),
         cmocka_unit_test(many_watches_have_more_threads),
         cmocka_unit_test(what_cannot_be_watched_is_refused),
+        cmocka_unit_test(operation_that_the_object_has_not_is_refused),
+        cmocka_unit_test(put_with_an_overflow_rule_is_always_possible),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,7 @@ PLAIT_INLINE_ALWAYS int plait_queue_new(plait_queue_t **queue_out, const struct 
 PLAIT_API int plait_queue_free(plait_queue_t *queue);
 
 /*
- * Destroy a shared queue and drop the handle: its memory goes back to the arena. No process may use it any more;
+ * Destroy a shared queue and drop the handle: its memory goes back to the arena, and its names are free again. No process may use it any more;
  * handles that are left may only be dropped. For a private one the same as plait_queue_free.
  */
 PLAIT_API int plait_queue_destroy(plait_queue_t *queue);
