@@ -522,6 +522,43 @@ IN_BOTH(add_counts_and_refuses_what_is_no_number)
     drop(d);
 }
 
+static int compare_hashes(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/*
+ * For a hash that multiplies words by a known factor: in each pair of words a change of the first which one of the second undoes, whatever
+ * the seed. Any subset of the pairs makes another key.
+ */
+static void keys_made_to_collide_do_not(void **state)
+{
+    enum { PAIRS = 13, MADE = 1 << PAIRS };
+    static uint32_t hashes[MADE];
+    plait_dict_t *dict;
+    int distinct = 1;
+
+    assert_int_equal(plait_dict_new(&dict, &(struct plait_dict_opts){ 0 }), 0);
+    for (unsigned i = 0; i < MADE; i++) {
+        uint64_t key[2 * PAIRS];
+
+        memset(key, 'a', sizeof key);
+        for (int pair = 0; pair < PAIRS; pair++)
+            if (i >> pair & 1) {
+                key[2 * pair] ^= (uint64_t)1 << 63;
+                key[2 * pair + 1] ^= (uint64_t)1 << 63 | (uint64_t)1 << 31;
+            }
+        hashes[i] = plait__dict_hash(dict, key, sizeof key);
+    }
+    qsort(hashes, MADE, sizeof hashes[0], compare_hashes);
+    for (unsigned i = 1; i < MADE; i++)
+        distinct += hashes[i] != hashes[i - 1];
+    assert_true(distinct > MADE * 9 / 10);
+    plait_dict_free(dict);
+}
+
 IN_BOTH(version_tells_whether_a_value_is_still_that_one)
 {
     plait_dict_t *d = make(shared);
@@ -1069,6 +1106,7 @@ int main(void)
         cmocka_unit_test(value_that_does_not_fit_is_told_and_not_copied),
         cmocka_unit_test(setdefault_sets_only_what_is_missing),
         cmocka_unit_test(absurd_sizes_are_refused),
+        cmocka_unit_test(keys_made_to_collide_do_not),
         cmocka_unit_test(behaves_as_the_model),
         cmocka_unit_test(dict_grows_and_gives_its_memory_back),
         cmocka_unit_test(full_arena_changes_nothing_and_the_dict_goes_on),

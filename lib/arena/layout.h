@@ -23,7 +23,7 @@
 #define PLAIT__ARENA_MAGIC 0x616e657261746c70u /* "pltarena" */
 #define PLAIT__ARENA_MAKING 0x67696e6b616d6c70u /* "plmaking": the program's own memory, while it is made an arena (open.c) */
 enum {
-    PLAIT__ARENA_VERSION = 8,
+    PLAIT__ARENA_VERSION = 9,
     PLAIT__ARENA_CLASSES = 160,
     PLAIT__STOCK_CLASSES = 24, /* blocks of up to 8 KiB */
     PLAIT__ARENA_NAME_SIZE = 64,

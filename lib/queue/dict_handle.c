@@ -2,6 +2,7 @@
 /* Making, opening and dropping dicts. */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "arena/glance.h"
 #include "base/atomic.h"
@@ -57,6 +58,16 @@ static void free_body(struct plait__dict_body *body, plait_arena_t *arena)
         free(body);
 }
 
+/* Nobody's to guess, so that no keys are bad for all dicts. */
+static uint64_t make_seed(const void *place)
+{
+    uint64_t seed = 0;
+
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != (ssize_t)sizeof seed)
+        seed = (uint64_t)plait_now() ^ (uint64_t)(uintptr_t)place << 16;
+    return seed;
+}
+
 static int make(void *dict_out, const void *opts, void **body_out)
 {
     const struct plait_dict_opts *o = opts;
@@ -68,7 +79,7 @@ static int make(void *dict_out, const void *opts, void **body_out)
     if (err)
         return err;
     b->flags = o->arena ? PLAIT_SHARED : 0;
-    b->seed = (uint64_t)plait_now() ^ (uint64_t)(uintptr_t)b << 16; /* so that no keys are bad for all dicts */
+    b->seed = make_seed(b);
     b->buckets = PLAIT__DICT_FIRST;
     d = handle_on(b, o->arena);
     err = d ? plait_rwlock_init(&b->lock, b->flags) : ENOMEM;

@@ -127,10 +127,23 @@ bool plait__dict_is_founded(const struct plait_dict *d)
 
 static const uint64_t MIX = 0x9e3779b97f4a7c15u;
 
-static uint64_t mix(uint64_t state, uint64_t word)
+/*
+ * Multiplied by an odd factor that is the dict's own secret, with both halves of the product folded: so nobody who does not know it can tell
+ * which change of one word is undone by which of the next.
+ */
+static uint64_t mix(uint64_t state, uint64_t word, uint64_t factor)
 {
-    state = (state ^ word) * MIX;
-    return state ^ state >> 32;
+#ifdef __SIZEOF_INT128__
+    __extension__ unsigned __int128 product = (unsigned __int128)(state ^ word) * factor;
+
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else
+    uint64_t a = state ^ word, low = (a & UINT32_MAX) * (factor & UINT32_MAX), high = (a >> 32) * (factor >> 32);
+    uint64_t mid = (a >> 32) * (factor & UINT32_MAX), other = (a & UINT32_MAX) * (factor >> 32);
+    uint64_t carry = (low >> 32) + (mid & UINT32_MAX) + (other & UINT32_MAX);
+
+    return ((low & UINT32_MAX) | carry << 32) ^ (high + (mid >> 32) + (other >> 32) + (carry >> 32));
+#endif
 }
 
 /* The last 0 to 7 bytes as a word. */
@@ -149,14 +162,14 @@ static uint64_t rest_of(const unsigned char *bytes, size_t size)
 uint32_t plait__dict_hash(const struct plait_dict *d, const void *key, size_t size)
 {
     const unsigned char *bytes = key;
-    uint64_t state = d->body->seed ^ size, word;
+    uint64_t seed = d->body->seed, state = seed ^ size, factor = seed * MIX | 1, word;
 
     for (; size >= sizeof word; size -= sizeof word, bytes += sizeof word) {
         memcpy(&word, bytes, sizeof word);
-        state = mix(state, word);
+        state = mix(state, word, factor);
     }
     if (size)
-        state = mix(state, rest_of(bytes, size));
+        state = mix(state, rest_of(bytes, size), factor);
     return (uint32_t)(state * MIX >> 32);
 }
 
