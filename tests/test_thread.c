@@ -352,6 +352,60 @@ static void leave_one_running(void)
     plait_thread_free(thread);
 }
 
+/* ---- What a thread leaves is destroyed before it counts as ended ---- */
+
+static pthread_key_t kept; /* destroyed by pass_gate_as_a_value */
+static uint32_t destroying;
+
+static void pass_gate_as_a_value(void *value)
+{
+    __atomic_store_n(&destroying, 1, __ATOMIC_RELEASE);
+    pass_gate(value);
+    __atomic_store_n(&destroying, 2, __ATOMIC_RELEASE);
+}
+
+static void *keep(void *arg)
+{
+    pthread_setspecific(kept, arg);
+    return arg;
+}
+
+static void thread_is_alive_until_its_values_are_destroyed(void **state)
+{
+    plait_time_t end = plait_after(30);
+    plait_thread_t *thread;
+    void *result = NULL;
+
+    gate_close();
+    destroying = 0;
+    assert_int_equal(pthread_key_create(&kept, pass_gate_as_a_value), 0);
+    thread = start(keep, &gate);
+    while (!__atomic_load_n(&destroying, __ATOMIC_ACQUIRE) && plait_now() < end)
+        plait_sleep(0.001);
+    assert_true(plait_thread_is_alive(thread));
+    assert_int_equal(plait_thread_join(thread, NULL, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_thread_join(thread, NULL, plait_after(0.05)), ETIMEDOUT);
+    gate_open();
+    assert_int_equal(plait_thread_join(thread, &result, end), 0);
+    assert_ptr_equal(result, &gate);
+    assert_int_equal(destroying, 2);
+    assert_false(plait_thread_is_alive(thread));
+    assert_int_equal(plait_thread_free(thread), 0);
+    pthread_key_delete(kept);
+}
+
+static void write_late_as_a_value(void *value) { write_late(value); }
+
+static void leave_a_value_to_destroy(void)
+{
+    plait_thread_t *thread;
+
+    pthread_key_create(&kept, write_late_as_a_value);
+    plait_thread_new(&thread, &(struct plait_thread_opts){ .target = keep, .arg = &gate });
+    plait_thread_start(thread);
+    plait_thread_free(thread);
+}
+
 static void leave_daemon_running(void)
 {
     plait_thread_t *thread;
@@ -372,6 +426,14 @@ static void exit_waits_for_threads_that_are_not_daemons(void **state)
 {
     int bytes = 0;
     assert_int_equal(in_child(leave_one_running, 0, &bytes), 3);
+    assert_int_equal(bytes, 1);
+}
+
+static void exit_waits_until_their_values_are_destroyed(void **state)
+{
+    int bytes = 0;
+
+    assert_int_equal(in_child(leave_a_value_to_destroy, 0, &bytes), 3);
     assert_int_equal(bytes, 1);
 }
 
@@ -452,7 +514,9 @@ int main(void)
         cmocka_unit_test(thread_stack_that_does_not_fit_can_be_tried_again),
         cmocka_unit_test(thread_handle_dropped_lets_it_run_on),
         cmocka_unit_test(thread_pthread_is_known_while_it_runs),
+        cmocka_unit_test(thread_is_alive_until_its_values_are_destroyed),
         cmocka_unit_test(exit_waits_for_threads_that_are_not_daemons),
+        cmocka_unit_test(exit_waits_until_their_values_are_destroyed),
         cmocka_unit_test(exit_does_not_wait_for_daemons),
         cmocka_unit_test(exit_called_by_a_thread_does_not_wait_for_it),
         cmocka_unit_test(fork_leaves_the_threads_behind),

@@ -15,7 +15,7 @@
 PLAIT_BEGIN_DECLS
 
 /*
- * plait_thread_t - a handle on a thread: made, started once, ended when its function returns.
+ * plait_thread_t - a handle on a thread: made, started once, ended when its function has returned and its thread-specific values are destroyed.
  *
  *     void *count(void *file) { ...; return lines; }
  *

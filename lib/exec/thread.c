@@ -10,9 +10,8 @@
  *      ^--------------- REFUSED  (the thread may not use those CPUs)
  *
  *   STARTING  plait_thread_start has claimed it; from RUNNING on `pthread` is valid
- *   ENDED     set by a cleanup handler, so by return, pthread_exit and pthread_cancel alike
- *   JOINING   one of those who join is in pthread_join, which now takes only as long as the thread's
- *             destructors; the others wait for
+ *   ENDED     set when its thread-specific values have been destroyed, so after return, pthread_exit and pthread_cancel alike
+ *   JOINING   one of those who join is in pthread_join, which now takes no time; the others wait for
  *   JOINED    `result` is valid
  *
  * A thread that was not made here is adopted when it asks who it is: RUNNING until its thread-specific destructors run, JOINED
@@ -65,6 +64,7 @@ static uint32_t names_given;  /* atomic */
 static pid_t unfinished_pid;  /* process that `unfinished` is about; written by prepare and after fork */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t adopted_key; /* const after prepare: an adopted thread's own handle */
+static pthread_key_t leaving_key; /* the same: of one made here, when its target has returned */
 
 /* ---- Owners ------------------------------------------------------------------------------ */
 
@@ -133,11 +133,13 @@ void plait__thread_forget(void)
 }
 
 static void adopted_ended(void *thread);
+static void leaves(void *thread);
 
 static void prepare(void)
 {
     unfinished_pid = getpid();
     pthread_key_create(&adopted_key, adopted_ended);
+    pthread_key_create(&leaving_key, leaves);
     pthread_atfork(NULL, NULL, forget_after_fork);
     atexit(plait__threads_finish);
 }
@@ -156,9 +158,8 @@ static void set_state(plait_thread_t *thread, enum plait__thread_state state)
     plait_wake(&thread->state, UINT_MAX, 0);
 }
 
-static void ended(void *arg)
+static void ended(plait_thread_t *thread)
 {
-    plait_thread_t *thread = arg;
     bool counts = !thread->daemon;
 
     current = NULL;
@@ -167,6 +168,20 @@ static void ended(void *arg)
     drop(thread);
     if (counts)
         finished();
+}
+
+/*
+ * A value of ours is destroyed like all others, in rounds as long as there are any; so those of the program have had their turn if ours has come again
+ * and again. Not the last round of all: there sanitizers end the thread.
+ */
+enum { ROUNDS = PTHREAD_DESTRUCTOR_ITERATIONS - 1 };
+
+static void leaves(void *arg)
+{
+    plait_thread_t *thread = arg;
+
+    if (thread->rounds++ == ROUNDS || pthread_setspecific(leaving_key, thread) != 0)
+        ended(thread);
 }
 
 static void *run(void *arg)
@@ -185,7 +200,7 @@ static void *run(void *arg)
     thread->pthread = pthread_self();
     store_relaxed(&thread->native_id, (uint32_t)own_id()); /* E2 */
     set_state(thread, RUNNING);
-    pthread_cleanup_push(ended, thread);
+    pthread_cleanup_push(leaves, thread);
     result = thread->target(thread->arg);
     pthread_cleanup_pop(1);
     return result;

@@ -32,6 +32,7 @@ struct plait_thread {
     uint32_t native_id;     /* atomic: written before RUNNING (E2) */
     bool daemon;            /* const after new */
     bool adopted;           /* const after new: it was not made here */
+    unsigned rounds;        /* the thread's own: see leaves */
     int error;              /* written before ENDED (E1) */
     char *error_text;       /* the same; NULL: none */
     plait_thread_t *next;   /* guarded by the lock of the list, as prev */
