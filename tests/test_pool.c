@@ -268,16 +268,37 @@ static void tasks_cancelled_before_they_start_never_run(void **state)
     plait_future_t *second = pool_submit(pool, count_run, NULL, 0);
     plait_future_t *third = pool_submit(pool, count_run, NULL, 0);
     await(&shared->inside, 1, PLAIT_SHARED);
+    assert_true(plait_future_is_running(first));
+    assert_false(plait_future_is_running(second));
+    assert_false(plait_future_is_cancelled(second));
     assert_int_equal(plait_future_cancel(second), 0);
+    assert_true(plait_future_is_cancelled(second));
+    assert_false(plait_future_is_running(second));
     assert_int_equal(plait_future_get(second, NULL, NULL, PLAIT_NOW), ECANCELED);
     assert_int_equal(plait_future_cancel(second), EINVAL);
     assert_int_equal(plait_future_cancel(first), EBUSY);
     assert_int_equal(plait_future_get(first, NULL, NULL, PLAIT_FOREVER), EINTR);
     assert_int_equal(plait_future_get(third, NULL, NULL, PLAIT_FOREVER), 0);
     assert_int_equal(shared->ran, 1);
+    assert_false(plait_future_is_running(first));
+    assert_false(plait_future_is_cancelled(first));
+    assert_false(plait_future_is_cancelled(third));
     plait_future_free(first);
     plait_future_free(second);
     plait_future_free(third);
+    pool_unmake(pool);
+}
+
+static int return_ecanceled(plait_task_t *task, const void *arg, size_t size) { return ECANCELED; }
+
+static void task_that_says_it_was_cancelled_was_not(void **state)
+{
+    plait_pool_t *pool = make(1);
+    plait_future_t *future = pool_submit(pool, return_ecanceled, NULL, 0);
+
+    assert_int_equal(plait_future_get(future, NULL, NULL, PLAIT_FOREVER), ECANCELED);
+    assert_false(plait_future_is_cancelled(future));
+    plait_future_free(future);
     pool_unmake(pool);
 }
 
@@ -747,6 +768,7 @@ int main(int argc, char **argv)
         CONTRACT(failures_come_with_code_and_text),
         CONTRACT(future_of_a_running_task_is_not_ready),
         CONTRACT(tasks_cancelled_before_they_start_never_run),
+        CONTRACT(task_that_says_it_was_cancelled_was_not),
         CONTRACT(map_keeps_the_order),
         CONTRACT(map_fills_cuts_and_pads_places),
         CONTRACT(map_tells_the_first_failure_and_does_the_rest),

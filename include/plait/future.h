@@ -88,6 +88,10 @@ PLAIT_API struct plait_wait_entry plait_any_future_wait(plait_future_t *future);
 PLAIT_API bool plait_future_is_ready(const plait_future_t *future);
 PLAIT_API bool plait_future_is_successful(const plait_future_t *future);
 
+/* Begun and not done? And: done without having begun, cancelled by plait_future_cancel or with its pool? (One that returned ECANCELED was not.) */
+PLAIT_API bool plait_future_is_running(const plait_future_t *future);
+PLAIT_API bool plait_future_is_cancelled(const plait_future_t *future);
+
 /* The code and the text of the failure: 0 and "" if it is not done or has succeeded. The text lives as long as the future. */
 PLAIT_API int plait_future_error(const plait_future_t *future);
 PLAIT_API const char *plait_future_error_text(const plait_future_t *future);

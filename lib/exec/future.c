@@ -404,6 +404,18 @@ bool plait_future_is_successful(const plait_future_t *future)
     return plait_future_is_ready(future) && plait_future_error(future) == 0;
 }
 
+bool plait_future_is_running(const plait_future_t *future)
+{
+    return (load_acquire(future->word) & TASK_STATUS) == TASK_RUNNING;
+}
+
+/* What a worker has claimed has its number in the word. */
+bool plait_future_is_cancelled(const plait_future_t *future)
+{
+    return plait_future_is_ready(future) && load_relaxed(future->word) >> TASK_WORKER_SHIFT == TASK_CLAIMED_OUTSIDE &&
+           plait_future_error(future) == ECANCELED;
+}
+
 int plait_future_error(const plait_future_t *future)
 {
     struct plait__outcome outcome;
