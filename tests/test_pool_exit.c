@@ -391,8 +391,15 @@ static void threads_that_callbacks_end_are_replaced(void **state)
 {
     plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1 });
     plait_future_t *futures[MANY], *gate = pool_submit(pool, wait_at_gate, NULL, 0);
-    int threads = count_threads();
+    int threads;
 
+    assert_int_equal(plait_future_on_done(gate, count_callback, NULL), 0);
+    open_gate();
+    assert_true(pool_reaches(&shared->begun, 1)); /* who calls them is there now */
+    threads = count_threads();
+    plait_future_free(gate);
+    *shared = (struct shared){ 0 };
+    gate = pool_submit(pool, wait_at_gate, NULL, 0);
     submit_many(pool, square, futures);
     open_gate();
     assert_all_end_with(futures, 0);

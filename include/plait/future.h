@@ -103,11 +103,12 @@ PLAIT_API const char *plait_future_error_text(const plait_future_t *future);
 PLAIT_API int plait_future_cancel(plait_future_t *future);
 
 /*
- * Have callback(future, context) called when it is done, at once if it is already; in the thread that delivers completions
- * for the pool, in the one that keeps the promise or cancels the task, or in the caller's. Callbacks are called in the order in which they were
- * added, and may free the future. One that ends its thread instead of returning costs that thread, which a pool replaces, and nothing
- * else; under musl, which takes nothing off the stack of a thread that ends, also half a KiB of it for each further one that is called there
- * and does the same. ENOMEM.
+ * Have callback(future, context) called when it is done, at once if it is already; in a thread of the pool (the worker that has run the task; on
+ * processes one that does nothing else), in the one that keeps the promise or cancels the task, or in the caller's. Callbacks are called in the
+ * order in which they were added, and may free the future. One that takes long, or waits, keeps others of that thread waiting: on processes it may
+ * wait for tasks of its pool and for sets of them, but not for what callbacks bring on, which are chains and plait_pool_map_async. One that ends
+ * its thread instead of returning costs that thread, which a pool replaces, and nothing else; under musl, which takes nothing off the stack of a
+ * thread that ends, also half a KiB of it for each further one that is called there and does the same. ENOMEM.
  */
 PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plait_future_t *future, void *context),
                                    void *context);

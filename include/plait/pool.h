@@ -65,7 +65,8 @@ enum plait_when_full {
  * end of a pool that was closed, on renewal, or idle; not when it is killed, as by terminate on processes. They are called as a task
  * is, with init_arg; plait_task_worker tells them the worker's number. What they set up is found in static and thread-local variables.
  *
- * A task that is submitted by a task of the same pool when the backlog is full runs at once, inside of that one: it could wait for ever.
+ * A task that is submitted by a task of the same pool (on threads; there also by a callback, which a worker calls) when the backlog is full runs
+ * at once, inside of that one: it could wait for ever. On processes when_full goes for callbacks as for anybody.
  */
 struct plait_pool_opts {
     enum plait_backend backend;
@@ -184,8 +185,8 @@ PLAIT_API int plait_pool_close(plait_pool_t *pool);
 PLAIT_API int plait_pool_terminate(plait_pool_t *pool);
 
 /*
- * Wait until all workers have ended. EINVAL: neither closed nor terminated. EDEADLK: called by a worker. ETIMEDOUT,
- * ECANCELED as everywhere.
+ * Wait until all workers have ended, and their tasks' callbacks have been called. EINVAL: neither closed nor terminated. EDEADLK: called by one of
+ * its tasks (threads) or callbacks. ETIMEDOUT, ECANCELED as everywhere.
  */
 PLAIT_API int plait_pool_join(plait_pool_t *pool, plait_time_t deadline);
 

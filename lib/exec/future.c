@@ -129,15 +129,16 @@ static void call_back(plait_future_t *future, struct plait__callback *callback)
     free(delivery.allocated);
 }
 
-void plait__future_deliver(plait_future_t *future)
+/* Returns whether any are left. */
+static bool deliver(plait_future_t *future, bool own_only)
 {
     struct plait__callback *callback;
+    bool left;
 
-    plait__future_reference(future); /* a callback may free the handle */
     lock_callbacks(future);
     if (!future->delivering) {
         future->delivering = true;
-        while ((callback = future->first) != NULL) {
+        while ((callback = future->first) != NULL && (callback->is_own || !own_only)) {
             future->first = callback->next;
             if (!future->first)
                 future->last = &future->first;
@@ -147,8 +148,21 @@ void plait__future_deliver(plait_future_t *future)
         }
         future->delivering = false;
     }
+    left = future->first != NULL;
     unlock_callbacks(future);
+    return left;
+}
+
+void plait__future_deliver(plait_future_t *future)
+{
+    plait__future_reference(future); /* a callback may free the handle */
+    deliver(future, false);
     plait__future_unreference(future);
+}
+
+bool plait__future_deliver_own(plait_future_t *future)
+{
+    return deliver(future, true);
 }
 
 void plait__future_listen(plait_future_t *future, struct plait__callback *callback)

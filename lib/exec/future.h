@@ -27,6 +27,7 @@ struct plait__callback {
     void (*stirred)(void *context); /* a worker that waits for it may now be able to help; NULL: does not matter */
     void *context;
     bool allocated; /* free it after the call */
+    bool is_own;    /* neither waits nor calls anything of the program's: whoever ends the task may call it */
 };
 
 /* Where futures come from: a back-end of pools, a promise, a chain. */
@@ -80,8 +81,9 @@ void plait__future_unreference(plait_future_t *future);
 /* The same, as a clean-up handler: a callback or a task may end its thread. */
 void plait__future_clean_up(void *future);
 
-/* The task is done: call the callbacks. */
+/* The task is done: call the callbacks; or those of the library's own before the first that is not. Returns whether any are left. */
 void plait__future_deliver(plait_future_t *future);
+bool plait__future_deliver_own(plait_future_t *future);
 
 /* Claimed and written: make it DONE, wake and tell those who wait. The caller holds a reference. Returns the state before. */
 uint32_t plait__future_finish(plait_future_t *future);

@@ -96,7 +96,7 @@ struct plait__member *plait__member_new(void)
 
 void plait__members_adopt(struct plait__members *set, struct plait__member *member, plait_future_t *future)
 {
-    *member = (struct plait__member){ .callback = { .call = on_done, .stirred = on_stirred, .context = member },
+    *member = (struct plait__member){ .callback = { .call = on_done, .stirred = on_stirred, .context = member, .is_own = true },
                                       .set = set, .future = future };
     plait__future_reference(future);
     pthread_mutex_lock(&set->lock);

@@ -29,8 +29,9 @@
  */
 
 static PLAIT_TLS struct {
-    const struct plait_pool *pool; /* whose worker or supervisor this thread is; NULL: nobody's */
-    unsigned number;
+    const struct plait_pool *pool; /* whose worker, or caller of callbacks, this thread is; NULL: nobody's */
+    enum plait__pool_role role;
+    unsigned number; /* of a worker */
 } serving;
 
 enum { WORKERS_MAX = 1024 };
@@ -114,15 +115,21 @@ void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend
     snprintf(pool->name, sizeof pool->name, "%s", opts->name);
 }
 
-void plait__pool_enter(const struct plait_pool *pool, unsigned number)
+void plait__pool_enter(const struct plait_pool *pool, enum plait__pool_role role, unsigned number)
 {
     serving.pool = pool;
+    serving.role = role;
     serving.number = number;
 }
 
 bool plait__pool_is_inside(const struct plait_pool *pool)
 {
     return serving.pool == pool;
+}
+
+static bool is_inside_as(const struct plait_pool *pool, enum plait__pool_role role)
+{
+    return serving.pool == pool && serving.role == role;
 }
 
 bool plait__pool_is_anyones(void)
@@ -219,10 +226,12 @@ static int admit(struct plait_pool *pool, bool is_map)
                 return 0;
             continue;
         }
-        if (when_full == PLAIT_FULL_RUNS_HERE || plait__pool_is_inside(pool))
+        if (when_full == PLAIT_FULL_RUNS_HERE || is_inside_as(pool, POOL_WORKS))
             return EBUSY;
         if (when_full == PLAIT_FULL_REFUSES)
             return EAGAIN;
+        if (is_inside_as(pool, POOL_SUPERVISES))
+            return EBUSY;
         err = wait_for_room(pool);
         if (err)
             return err;
@@ -435,33 +444,45 @@ int plait_pool_close(plait_pool_t *pool)
     return 0;
 }
 
-int plait_pool_terminate(plait_pool_t *pool)
+static void terminate(struct plait_pool *pool, bool breaks)
 {
     if (is_inherited(pool) || !advance(pool, POOL_TERMINATED))
-        return 0;
-    pool->backend->terminate(pool);
+        return;
+    pool->backend->terminate(pool, breaks);
     plait__room_tell(pool->room, pool->room_flags);
+}
+
+int plait_pool_terminate(plait_pool_t *pool)
+{
+    terminate(pool, false);
     return 0;
 }
 
 void plait__pool_break(struct plait_pool *pool, unsigned worker, int code, const char *text)
 {
     if (plait__failure_tell(&pool->failure, worker, code, text)) /* else who does terminates it: not before the reason is there */
-        plait_pool_terminate(pool);
+        terminate(pool, true);
+}
+
+int plait__pool_reason(const struct plait_pool *pool, char text_out[POOL_REASON])
+{
+    const struct plait__pool_failure *failure = &pool->failure;
+
+    if (!plait__failure_is_told(failure)) {
+        snprintf(text_out, POOL_REASON, "the pool was terminated");
+        return ECANCELED;
+    }
+    snprintf(text_out, POOL_REASON, "the initializer of worker %u has failed%s%s", failure->worker, failure->text[0] ? ": " : "",
+             failure->text);
+    return failure->code;
 }
 
 void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future)
 {
-    const struct plait__pool_failure *failure = &pool->failure;
-    char text[sizeof failure->text + 64];
+    char text[POOL_REASON];
+    int code = plait__pool_reason(pool, text);
 
-    if (!plait__failure_is_told(failure)) {
-        plait__future_settle(future, ECANCELED, "the pool was terminated");
-        return;
-    }
-    snprintf(text, sizeof text, "the initializer of worker %u has failed%s%s", failure->worker, failure->text[0] ? ": " : "",
-             failure->text);
-    plait__future_settle(future, failure->code, text);
+    plait__future_settle(future, code, text);
 }
 
 int plait_pool_join(plait_pool_t *pool, plait_time_t deadline)

@@ -66,9 +66,12 @@ struct plait__pool_backend {
     int (*submit)(struct plait_pool *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work,
                   plait_future_t **future_out);
 
-    /* Let workers end when all is done; cancel what is pending (plait__pool_cancel) and stop them. The state has been set. */
+    /*
+     * Let workers end when all is done; cancel what is pending (plait__pool_cancel) and stop them. The state has been set. Where
+     * the pool breaks, the caller is who serves it, and callbacks are called by whoever does that for it.
+     */
     void (*close)(struct plait_pool *pool);
-    void (*terminate)(struct plait_pool *pool);
+    void (*terminate)(struct plait_pool *pool, bool breaks);
 
     /* Keep tasks from starting; let them. Do they start? */
     void (*hold)(struct plait_pool *pool, bool held);
@@ -116,6 +119,10 @@ uint64_t plait__pool_under_way(const struct plait_pool *pool);
 /* End a task that is pending, because the pool is; nothing, if it is not pending. The caller holds a reference. */
 void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future);
 
+/* The code and text of such an end. */
+enum { POOL_REASON = TASK_TEXT + 64 };
+int plait__pool_reason(const struct plait_pool *pool, char text_out[POOL_REASON]);
+
 /* The initializer of a worker has failed: end the pool. */
 void plait__pool_break(struct plait_pool *pool, unsigned worker, int code, const char *text);
 
@@ -134,11 +141,15 @@ static inline void plait__pool_make_room(struct plait_pool *pool)
         plait__room_tell(pool->room, pool->room_flags);
 }
 
-/*
- * The calling thread serves the pool from here on, as a worker of that number or by calling its callbacks; NULL: no
- * more. And does it?
- */
-void plait__pool_enter(const struct plait_pool *pool, unsigned number);
+/* What a thread does for a pool. */
+enum plait__pool_role {
+    POOL_WORKS,      /* runs its tasks, and calls callbacks */
+    POOL_CALLS_BACK, /* only that: it may wait for workers */
+    POOL_SUPERVISES  /* calls callbacks for want of such a thread, and cannot wait */
+};
+
+/* The calling thread serves the pool from here on, as a worker of that number or otherwise; NULL: no more. And does it? */
+void plait__pool_enter(const struct plait_pool *pool, enum plait__pool_role role, unsigned number);
 bool plait__pool_is_inside(const struct plait_pool *pool);
 bool plait__pool_is_anyones(void); /* of any pool */
 

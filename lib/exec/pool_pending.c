@@ -8,6 +8,8 @@
  *
  * Some at a time are looked up with the pool's lock held, and cancelled without it, as that calls the program's callbacks. One that ends the
  * thread does not end the cancelling: the clean-up handlers go on with those that were looked up, and then look for others.
+ *
+ * The supervisor of a pool that breaks calls no callbacks: it ends all with the lock held, and hands them over.
  */
 
 enum { HELD_MAX = 64 };
@@ -68,4 +70,23 @@ void plait__pool_cancel_pending(void *arg)
         cancel_held(&held);
         pthread_cleanup_pop(0);
     } while (held.count == HELD_MAX);
+}
+
+void plait__pool_end_pending(struct pool *pool)
+{
+    struct walk walk = { NULL, 0 };
+    struct plait__pool_record *record;
+    char text[POOL_REASON];
+    int code = plait__pool_reason(&pool->front, text);
+
+    pthread_mutex_lock(&pool->lock);
+    while ((record = plait__pool_walk(pool, &walk)) != NULL) {
+        if (!is_pending(record) || !plait__task_claim(&record->word, TASK_CLAIMED_OUTSIDE))
+            continue;
+        if (record->owner)
+            plait__pool_tell_end(pool, task_of(record), plait__pool_end_task(pool, task_of(record), code, text));
+        else
+            plait__pool_end_bare(pool, record);
+    }
+    pthread_mutex_unlock(&pool->lock);
 }

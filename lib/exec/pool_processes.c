@@ -15,6 +15,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "exec/helper.h"
 #include "exec/pool_processes.h"
 #include "wait/point.h"
 
@@ -32,16 +33,17 @@
  * A supervisor thread sleeps until a worker rings the bell or a process ends, and sees to three things:
  *
  *   finished  Tasks with NOTIFY (somebody has callbacks for, or has dropped, the future) are pushed on a stack in
- *             the arena when DONE. The supervisor takes the whole stack, calls the callbacks and drops
- *             the back-end's reference. Without NOTIFY the dropping of the handle drops both references.
+ *             the arena when DONE. The supervisor takes the whole stack and hands it over, to have callbacks called and
+ *             the back-end's reference dropped (pool_delivery.c). Without NOTIFY the dropping of the handle drops both references.
  *   deaths    The dead worker's number is in the word of the task it had claimed: that one fails. A task of its that
  *             is DONE is announced here, unless the stack, which is emptied before, held it. If the worker may
  *             have had an entry in hand, that is put again; claims make a second entry harmless. Whoever died searching for
  *             entries, or waking another, is made up for (plait__line_bury).
  *   restarts  At once; or later, the oftener it has died soon after its start without having had a task.
  *
- * A callback may end the supervisor's thread (pthread_exit) instead of returning. On the way out another one is started, which begins its
- * round afresh: what has been seen to is known by then, and tasks whose callbacks have not been called are in a list of the pool.
+ * Callbacks are called by another thread, but for want of one by the supervisor, whose thread they may end (pthread_exit) instead of returning.
+ * On the way out another one is started, which begins its round afresh: what has been seen to is known by then, and tasks whose
+ * callbacks have not been called are in a list of the pool.
  *
  * Closing: a STOP entry for each worker, behind all tasks. Should the last worker leave with tasks still pending,
  * because their entries had been lost and came back behind the STOPs, one more is started for them.
@@ -294,7 +296,7 @@ static void close_pool(struct plait_pool *front)
     plait__pool_ring(pool);
 }
 
-static void terminate(struct plait_pool *front)
+static void terminate(struct plait_pool *front, bool breaks)
 {
     struct pool *pool = (struct pool *)front;
 
@@ -304,7 +306,10 @@ static void terminate(struct plait_pool *front)
             plait__child_signal(&pool->workers[i].child, SIGKILL);
     store_release(&pool->shared->stop, 1);
     pthread_mutex_unlock(&pool->lock);
-    plait__pool_cancel_pending(pool);
+    if (breaks)
+        plait__pool_end_pending(pool);
+    else
+        plait__pool_cancel_pending(pool);
     plait__pool_ring(pool);
 }
 
@@ -389,6 +394,7 @@ static void destroy(struct plait_pool *front)
     struct pool *pool = (struct pool *)front;
 
     plait_thread_free(pool->supervisor);
+    plait_thread_free(pool->deliverer);
     plait__pool_free_functions(pool);
     plait__pool_free_again(pool);
     plait_queue_free(pool->again);
@@ -462,25 +468,30 @@ static int share_setup(struct pool *pool, const struct plait_pool_opts *opts)
 }
 
 /* The lock keeps the new one, with which the pool may end, from beginning before we are through with it. */
-int plait__pool_start_supervisor(struct pool *pool)
+int plait__pool_start_thread(struct pool *pool, void *(*run)(void *), plait_thread_t **place)
 {
-    plait_thread_t *thread, *former = pool->supervisor;
-    sigset_t all, before;
-    int err = plait_thread_new(&thread, &(struct plait_thread_opts){ .target = plait__pool_supervise, .arg = pool,
-                                                                     .name = pool->front.name, .daemon = true });
+    plait_thread_t *thread, *former = *place;
+    sigset_t before;
+    int err = plait_thread_new(&thread, &(struct plait_thread_opts){ .target = run, .arg = pool, .name = pool->front.name,
+                                                                     .daemon = true });
 
     if (err)
         return err;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    plait__helper_mask(&before);
     pthread_mutex_lock(&pool->lock);
     err = plait_thread_start(thread);
     if (err == 0)
-        pool->supervisor = thread;
+        *place = thread;
     pthread_mutex_unlock(&pool->lock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    plait__helper_unmask(&before);
     plait_thread_free(err ? thread : former);
     return err;
+}
+
+void plait__pool_begin_thread(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static void stop_workers(struct pool *pool)
@@ -519,7 +530,7 @@ static int open_pool(const struct plait_pool_opts *opts, const struct plait__poo
     for (unsigned i = 0; i < opts->min_workers && err == 0; i++)
         err = plait__pool_start_worker(pool, i);
     if (err == 0)
-        err = plait__pool_start_supervisor(pool);
+        err = plait__pool_start_thread(pool, plait__pool_supervise, &pool->supervisor);
     if (err) {
         stop_workers(pool);
         destroy(&pool->front);

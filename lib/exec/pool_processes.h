@@ -16,7 +16,7 @@ enum { CACHED_FUNCTIONS = 64 };
 /* One that somebody asks for. Its record is where the future's word is. */
 struct task {
     plait_future_t future;  /* first */
-    struct task *next_due;  /* supervisor only: in the pool's `due` */
+    struct task *next_due;  /* of the list that it is in: the pool's `ended`, then `due` */
     char *text;             /* of a failure that was written here, by who claimed it from outside; malloc'ed, or NULL */
 };
 
@@ -35,6 +35,11 @@ static inline struct task *task_of(const struct plait__pool_record *record)
 {
     return (struct task *)(uintptr_t)record->owner;
 }
+
+/* Tasks whose callbacks are to be called, in the order of their ends; a reference on each. */
+struct due {
+    struct task *first, *last; /* NULL: it is empty; `last` means something if it is not */
+};
 
 /* A task that is to be run again, as its entry says, if it has not become another one meanwhile. */
 struct later {
@@ -85,6 +90,7 @@ struct pool {
     struct plait__line_end line;       /* guarded by lock, as its putter */
     unsigned min_workers;              /* const */
     plait_thread_t *supervisor;        /* of open, then its own: a callback that ends the thread puts another one in its place */
+    plait_thread_t *deliverer;         /* of its starter, then its own, likewise; NULL: there was no need of one yet */
     uint32_t is_over;                  /* atomic, waited on: 1: nothing is left to supervise, and `supervisor` is the last one */
     bool by_priority;                  /* const: the queue's order */
     pthread_mutex_t lock;
@@ -97,7 +103,13 @@ struct pool {
     unsigned owed_stops;           /* guarded by lock: for which there was no memory */
     bool owes_entries;             /* guarded by lock: the same, of pending tasks */
     unsigned running;              /* guarded by lock: workers with a process */
-    struct task *due;              /* supervisor only: their callbacks are to be called; a reference on each */
+    struct due due;                /* guarded by lock: for who calls callbacks */
+    uint32_t due_bell;             /* atomic, waited on: `due` is no longer empty, or the end has come */
+    uint32_t is_all_due;           /* atomic: 1: nothing comes to `due` any more */
+    uint32_t is_delivered;         /* atomic, waited on: 1: nothing is left there, and `deliverer` is the last one */
+    struct due ended;              /* supervisor only: for it to sort out */
+    bool delivers;                 /* supervisor only: there is a deliverer */
+    bool owes_ring;                /* supervisor only: something came to `due` since it was empty, and nobody was told */
     unsigned leaving;              /* supervisor only: SPARE entries that nobody has got yet */
     uint64_t oom_kills;            /* supervisor only: at the last look */
     unsigned broken_starts;        /* supervisor only: workers that have died in their initializer, one after the other */
@@ -165,15 +177,39 @@ void plait__pool_free_again(struct pool *pool);
 
 /*
  * Cancel all that is pending, of a terminated pool: nothing becomes pending any more but what is run again, and that the supervisor does
- * not do then. The argument is the pool.
+ * not do then. The argument is the pool. The callbacks are called here.
  */
 void plait__pool_cancel_pending(void *pool);
+
+/* The same by the supervisor, which then hands over. */
+void plait__pool_end_pending(struct pool *pool);
 
 /* Write how a claimed task ended, and wake who waits for it: the back-end's call of that name. */
 void plait__pool_settle(plait_future_t *future, int code, const char *text);
 
-/* Start the supervisor's thread, in the place of the calling one if that is it. */
-int plait__pool_start_supervisor(struct pool *pool);
+/* Start a thread for the pool, in the place of the calling one if that has it. It begins with the second of these, which waits until the first is through. */
+int plait__pool_start_thread(struct pool *pool, void *(*run)(void *), plait_thread_t **place);
+void plait__pool_begin_thread(struct pool *pool);
+
+/* ---- pool_delivery.c: for the supervisor ---- */
+
+/* With the lock held: its callbacks are to be called, and its reference to be dropped. */
+void plait__pool_make_due(struct pool *pool, struct task *task);
+
+/*
+ * Have that done. The last that the caller does, or what is left to do the next round does as well: if there can be no thread for it, callbacks
+ * are called here, and one may end the thread.
+ */
+void plait__pool_hand_over(struct pool *pool);
+
+/* The same for the last time; all have been called then. */
+void plait__pool_end_delivery(struct pool *pool);
+
+/* ---- pool_supervisor.c ---- */
+
+/* With the lock held: end a task that its worker will not end; returns the state before. And tell of the end, as the worker would have. */
+uint32_t plait__pool_end_task(struct pool *pool, struct task *task, int code, const char *text);
+void plait__pool_tell_end(struct pool *pool, struct task *task, uint32_t before);
 
 /* The supervisor's thread; and starting the worker of that number, by it or before it runs. */
 void *plait__pool_supervise(void *pool);

@@ -24,30 +24,23 @@ enum { BROKEN_STARTS = 3 };
 
 /* ---- The supervisor: finished tasks ------------------------------------------------------------ */
 
-/* With the lock held: note that the task's callbacks are to be called and its reference to be dropped. */
-static void make_due(struct pool *pool, struct task *task)
+/* With the lock held: a stack gives the last first, so turn it round. */
+static uint64_t turn_round(struct pool *pool, uint64_t offset)
 {
-    if (record_of(task)->is_collected)
-        return;
-    record_of(task)->is_collected = 1;
-    task->next_due = pool->due;
-    pool->due = task;
-}
+    uint64_t turned = 0;
 
-/* The last that its caller does, or what is left to do the next round does as well: a callback may end the thread. */
-static void deliver(struct pool *pool)
-{
-    struct task *task;
+    while (offset) {
+        struct plait__pool_record *record = plait__at(pool->base, offset);
+        uint64_t below = record->next;
 
-    while ((task = pool->due) != NULL) {
-        pool->due = task->next_due;
-        pthread_cleanup_push(plait__future_clean_up, &task->future);
-        plait__future_deliver(&task->future);
-        pthread_cleanup_pop(1);
+        record->next = turned;
+        turned = offset;
+        offset = below;
     }
+    return turned;
 }
 
-/* Take what the workers have announced. The stack gives the last first, so it is turned round here. */
+/* Take what the workers have announced. */
 static void collect_finished(struct pool *pool)
 {
     uint64_t offset = load64_acquire(&pool->shared->finished);
@@ -57,13 +50,15 @@ static void collect_finished(struct pool *pool)
     if (!offset)
         return;
     pthread_mutex_lock(&pool->lock);
+    offset = turn_round(pool, offset);
     while (offset) {
         struct plait__pool_record *record = plait__at(pool->base, offset);
+
         offset = record->next;
-        make_due(pool, task_of(record));
+        plait__pool_make_due(pool, task_of(record));
     }
     pthread_mutex_unlock(&pool->lock);
-    deliver(pool);
+    plait__pool_hand_over(pool);
 }
 
 /* ---- The supervisor: deaths -------------------------------------------------------------------- */
@@ -133,8 +128,7 @@ static void put_taken_again(struct pool *pool, uint64_t taking)
         plait__pool_put_again(pool, record);
 }
 
-/* With the lock held: end a task that its worker will not end; returns the state before. */
-static uint32_t end_for_worker(struct pool *pool, struct task *task, int code, const char *text)
+uint32_t plait__pool_end_task(struct pool *pool, struct task *task, int code, const char *text)
 {
     plait__pool_settle(&task->future, code, text);
     add64_relaxed(&pool->front.settled, 1);
@@ -142,13 +136,12 @@ static uint32_t end_for_worker(struct pool *pool, struct task *task, int code, c
     return plait__task_done(task->future.word);
 }
 
-/* With the lock held: tell of the end of a task, as its worker would have; `before` is its state before the end. */
-static void tell_end(struct pool *pool, struct task *task, uint32_t before)
+void plait__pool_tell_end(struct pool *pool, struct task *task, uint32_t before)
 {
     if (before & TASK_WAITERS)
         plait_wake(task->future.word, UINT_MAX, PLAIT_SHARED);
     if (before & TASK_NOTIFY)
-        make_due(pool, task);
+        plait__pool_make_due(pool, task);
 }
 
 /* With the lock held: one task that the dead worker number `number` may have had. */
@@ -169,9 +162,9 @@ static void see_to_task(struct pool *pool, struct plait__pool_record *record, ui
     if (runs && plait__pool_run_again(pool, task_of(record)))
         return;
     if (runs)
-        seen = end_for_worker(pool, task_of(record), terminated ? ECANCELED : EOWNERDEAD,
-                              terminated ? "the pool was terminated" : text);
-    tell_end(pool, task_of(record), seen);
+        seen = plait__pool_end_task(pool, task_of(record), terminated ? ECANCELED : EOWNERDEAD,
+                                    terminated ? "the pool was terminated" : text);
+    plait__pool_tell_end(pool, task_of(record), seen);
 }
 
 /* With the lock held: all of them. */
@@ -194,7 +187,7 @@ static struct task *see_to_late(struct pool *pool, struct worker *worker)
     if (!task || plait_future_is_ready(&task->future) || plait__pool_run_again(pool, task))
         return task;
     describe_lateness(text, worker, plait__pool_extra(pool->base, record_of(task)));
-    tell_end(pool, task, end_for_worker(pool, task, ETIMEDOUT, text));
+    plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, ETIMEDOUT, text));
     return task;
 }
 
@@ -283,7 +276,7 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     if (plait__failure_is_left(&pool->shared->failure, number) ||
         (slot_state == SLOT_PREPARING && pool->broken_starts >= BROKEN_STARTS && !serves(pool)))
         plait__pool_break(&pool->front, number, EOWNERDEAD, text);
-    deliver(pool);
+    plait__pool_hand_over(pool);
 }
 
 static void look_for_deaths(struct pool *pool)
@@ -322,7 +315,7 @@ static void end_late(struct pool *pool, uint32_t number, struct plait__pool_reco
     if (extra->attempt < extra->work.retries)
         return;
     describe_lateness(text, worker, extra);
-    tell_end(pool, task, end_for_worker(pool, task, ETIMEDOUT, text));
+    plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, ETIMEDOUT, text));
 }
 
 /* With the lock held: see to the task that the worker runs, if it has a limit. Returns when to look again. */
@@ -384,7 +377,7 @@ static plait_time_t watch_limits(struct pool *pool)
             next = look;
     }
     pthread_mutex_unlock(&pool->lock);
-    deliver(pool);
+    plait__pool_hand_over(pool);
     return next;
 }
 
@@ -466,8 +459,10 @@ static void see_to_failure(struct pool *pool)
 {
     const struct plait__pool_failure *failure = &pool->shared->failure;
 
-    if (plait__failure_is_told(failure) && load_acquire(&pool->front.state) != POOL_TERMINATED)
-        plait__pool_break(&pool->front, failure->worker, failure->code, failure->text);
+    if (!plait__failure_is_told(failure) || load_acquire(&pool->front.state) == POOL_TERMINATED)
+        return;
+    plait__pool_break(&pool->front, failure->worker, failure->code, failure->text);
+    plait__pool_hand_over(pool);
 }
 
 /* Start those whose time has come; returns when the next one's does. */
@@ -568,8 +563,8 @@ static void supervise(struct pool *pool)
 /* A callback has ended the thread. Without memory for another one it goes on here, on its way out. */
 static void lost_supervisor(void *pool)
 {
-    plait__pool_enter(NULL, 0);
-    if (plait__pool_start_supervisor(pool) != 0)
+    plait__pool_enter(NULL, POOL_WORKS, 0);
+    if (plait__pool_start_thread(pool, plait__pool_supervise, &((struct pool *)pool)->supervisor) != 0)
         plait__pool_supervise(pool);
 }
 
@@ -577,12 +572,12 @@ void *plait__pool_supervise(void *arg)
 {
     struct pool *pool = arg;
 
-    pthread_mutex_lock(&pool->lock); /* until who has started it is through */
-    pthread_mutex_unlock(&pool->lock);
-    plait__pool_enter(&pool->front, 0);
+    plait__pool_begin_thread(pool);
+    plait__pool_enter(&pool->front, POOL_SUPERVISES, 0);
     pthread_cleanup_push(lost_supervisor, pool);
-    deliver(pool);
+    plait__pool_hand_over(pool);
     supervise(pool);
+    plait__pool_end_delivery(pool);
     pthread_cleanup_pop(0);
     store_release(&pool->is_over, 1);
     plait_wake(&pool->is_over, UINT_MAX, 0);

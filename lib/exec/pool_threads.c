@@ -68,7 +68,7 @@ static void be_away(void *context)
     threads_show(worker, NULL);
     plait__bulk_flush(&worker->pool->bulk, &worker->back);
     store_release(&worker->stage, WORKER_AWAY);
-    plait__pool_enter(NULL, 0);
+    plait__pool_enter(NULL, POOL_WORKS, 0);
     plait__threads_current = NULL;
 }
 
@@ -85,7 +85,7 @@ static void break_pool(struct worker *worker, int code, const char *text)
 {
     store_release(&worker->stage, WORKER_AWAY);
     plait__pool_break(&worker->pool->front, worker->number, code, text); /* still inside: a callback may try to free the pool */
-    plait__pool_enter(NULL, 0);
+    plait__pool_enter(NULL, POOL_WORKS, 0);
     plait__threads_current = NULL;
 }
 
@@ -104,7 +104,7 @@ static bool begin_worker(void *context, unsigned number)
     int code = 0;
 
     plait__threads_current = worker;
-    plait__pool_enter(&pool->front, number);
+    plait__pool_enter(&pool->front, POOL_WORKS, number);
     store_release(&worker->stage, WORKER_PREPARES);
     if (setup->initializer) {
         plait_task_fn *outer = threads_show(worker, setup->initializer);
@@ -217,7 +217,7 @@ static void cancel_rest(void *arg)
     plait__bulk_flush(&rest->pool->bulk, &rest->back);
 }
 
-static void terminate(struct plait_pool *front)
+static void terminate(struct plait_pool *front, bool breaks)
 {
     struct pool *pool = (struct pool *)front;
     plait_cancel_t *token = plait_cancel_bind(NULL);
