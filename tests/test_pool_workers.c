@@ -438,6 +438,22 @@ static void full_backlog_refuses(void **state)
     assert_int_equal(shared->ran, 3);
 }
 
+static void huge_backlog_is_never_full(void **state)
+{
+    static const size_t huge[] = { SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1, SIZE_MAX / 2 };
+
+    for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
+        plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 2, .backlog = huge[i], .when_full = PLAIT_FULL_REFUSES });
+
+        plait_pool_pause(pool);
+        for (int task = 0; task < 10; task++)
+            assert_int_equal(plait_pool_apply_async(pool, count_run, NULL, 0, NULL), 0);
+        plait_pool_resume(pool);
+        pool_unmake(pool);
+        assert_int_equal(shared->ran, 10);
+    }
+}
+
 static void full_backlog_makes_the_caller_wait(void **state)
 {
     plait_pool_t *pool = make_full(PLAIT_FULL_WAITS);
@@ -734,6 +750,7 @@ int main(int argc, char **argv)
         CONTRACT(elastic_pool_with_everything_loses_no_task),
         CONTRACT(elastic_pool_grows_after_it_was_closed),
         CONTRACT(full_backlog_refuses),
+        CONTRACT(huge_backlog_is_never_full),
         CONTRACT(full_backlog_makes_the_caller_wait),
         CONTRACT(full_backlog_makes_the_caller_run_it),
         CONTRACT(who_waits_for_room_learns_of_the_end),

@@ -100,6 +100,16 @@ int plait_pool_new_sized(plait_pool_t **pool_out, const struct plait_pool_opts *
     return err;
 }
 
+/* As many that no difference of counts comes near it: any number. */
+static uint64_t under_way_max(const struct plait_pool_opts *opts)
+{
+    uint64_t most = INT64_MAX;
+
+    if (!opts->backlog)
+        return 0;
+    return opts->backlog < most - opts->workers ? opts->backlog + (uint64_t)opts->workers : most;
+}
+
 void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend *backend, const struct plait_pool_opts *opts,
                        const struct plait__pool_setup *setup)
 {
@@ -108,7 +118,7 @@ void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend
     pool->epoch = plait__fork_epoch_renew();
     pool->workers = opts->workers;
     pool->setup = *setup;
-    pool->under_way_max = opts->backlog ? opts->backlog + opts->workers : 0;
+    pool->under_way_max = under_way_max(opts);
     pool->when_full = opts->when_full;
     pool->room = &pool->own_room;
     snprintf(pool->name, sizeof pool->name, "%s", opts->name);
