@@ -297,9 +297,12 @@ static void on_part(plait_future_t *future, void *context)
 
 static struct map *make_map(const struct request *r)
 {
-    struct map *map = calloc(1, sizeof *map + r->chunks * sizeof map->parts[0]);
-    size_t size = r->count * r->result_size;
+    size_t size = r->count * r->result_size, bytes; /* check: the product fits */
+    struct map *map;
 
+    if (__builtin_mul_overflow(r->chunks, sizeof map->parts[0], &bytes) || __builtin_add_overflow(bytes, sizeof *map, &bytes))
+        return NULL;
+    map = calloc(1, bytes);
     if (!map)
         return NULL;
     map->results = malloc(size ? size : 1);
