@@ -50,9 +50,9 @@ enum plait_backend { PLAIT_THREADS = 0, PLAIT_PROCESSES = 1 };
 
 /* What becomes of a task that is submitted while the backlog is full. */
 enum plait_when_full {
-    PLAIT_FULL_WAITS = 0,    /* the caller waits for room; it is cancelled by its token */
+    PLAIT_FULL_WAITS = 0,    /* the caller waits for room, until the deadline, if the call has one; it is cancelled by its token */
     PLAIT_FULL_REFUSES = 1,  /* EAGAIN; the parts of a map wait all the same */
-    PLAIT_FULL_RUNS_HERE = 2 /* the caller runs the task itself, in the program; the future is then done */
+    PLAIT_FULL_RUNS_HERE = 2 /* the caller runs the task itself, in the program; the future is then done. Past its deadline: as above */
 };
 
 /*
@@ -144,7 +144,7 @@ PLAIT_INLINE_ALWAYS int plait_pool_submit(plait_pool_t *pool, const struct plait
 /*
  * Run a task and wait for it. Up to *result_size bytes of the result are copied to `result` (may be NULL, with
  * result_size NULL), *result_size becomes the whole length. Errors as apply_async and plait_future_get; after
- * ETIMEDOUT and ECANCELED the task is cancelled as by plait_future_cancel.
+ * ETIMEDOUT and ECANCELED the task is cancelled as by plait_future_cancel, or, if the backlog was full, has not been submitted.
  */
 PLAIT_API int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
                                void *result, size_t *result_size, plait_time_t deadline);
@@ -152,7 +152,8 @@ PLAIT_API int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void
 /*
  * Run fn on each of `count` items of item_size bytes and wait for all; result i, of result_size bytes (0: none), goes
  * to place i of `results`, cut or padded with zeros. Items are sent in chunks, whose start is aligned to 16. On failure the first error by index is
- * returned, after all have ended; the places of failed ones are zero. Errors as apply.
+ * returned, after all have ended; the places of failed ones are zero. At the deadline what has not ended is cancelled, what a full backlog
+ * has kept from being submitted is left out, and both have failed with ETIMEDOUT. Errors as apply.
  */
 PLAIT_API int plait_pool_map(plait_pool_t *pool, plait_task_fn *fn, const void *items, size_t item_size,
                              size_t count, void *results, size_t result_size, plait_time_t deadline);

@@ -197,7 +197,7 @@ static bool is_full(const struct plait_pool *pool, uint64_t so_many)
     return (int64_t)(so_many - ended(pool)) >= (int64_t)pool->under_way_max;
 }
 
-static int wait_for_room(struct plait_pool *pool)
+static int wait_for_room(struct plait_pool *pool, plait_time_t deadline)
 {
     struct plait__pool_room *room = pool->room;
     uint32_t seen;
@@ -206,18 +206,27 @@ static int wait_for_room(struct plait_pool *pool)
     add_seqcst(&room->waiters, 1); /* E1 */
     seen = load_acquire(&room->word);
     if (plait__pool_is_open(pool) && is_full(pool, load64_relaxed(&pool->submitted)))
-        err = plait_wait(&room->word, seen, pool->room_flags, PLAIT_FOREVER);
+        err = plait_wait(&room->word, seen, pool->room_flags, deadline);
     sub_release(&room->waiters, 1);
     return err;
 }
 
-/*
- * Count a task in, where there is a backlog. EBUSY: there is no room, and the caller is to run it itself. Maps wait: they
- * are not refused in the middle.
- */
-static int admit(struct plait_pool *pool, bool is_map)
+/* What to do with a task for which there is no room: an error, EBUSY: run it here, or 0: wait. Maps are not refused in the middle. */
+static int judge_full(const struct plait_pool *pool, bool is_map, plait_time_t deadline)
 {
     enum plait_when_full when_full = is_map ? PLAIT_FULL_WAITS : pool->when_full;
+    bool is_inside = plait__pool_is_inside(pool);
+
+    if (when_full == PLAIT_FULL_REFUSES && !is_inside)
+        return EAGAIN;
+    if (deadline <= PLAIT_NOW || (deadline != PLAIT_FOREVER && plait_now() >= deadline))
+        return ETIMEDOUT;
+    return is_inside || when_full == PLAIT_FULL_RUNS_HERE ? EBUSY : 0;
+}
+
+/* Count a task in, where there is a backlog. EBUSY: there is no room, and the caller is to run it itself. */
+static int admit(struct plait_pool *pool, bool is_map, plait_time_t deadline)
+{
     uint64_t seen = load64_relaxed(&pool->submitted);
     int err;
 
@@ -229,11 +238,9 @@ static int admit(struct plait_pool *pool, bool is_map)
                 return 0;
             continue;
         }
-        if (when_full == PLAIT_FULL_RUNS_HERE || plait__pool_is_inside(pool))
-            return EBUSY;
-        if (when_full == PLAIT_FULL_REFUSES)
-            return EAGAIN;
-        err = wait_for_room(pool);
+        err = judge_full(pool, is_map, deadline);
+        if (err == 0)
+            err = wait_for_room(pool, deadline);
         if (err)
             return err;
         seen = load64_relaxed(&pool->submitted);
@@ -278,7 +285,7 @@ static int run_here(struct plait_pool *pool, plait_task_fn *fn, const void *arg,
 }
 
 int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work,
-                       plait_future_t **future_out)
+                       plait_future_t **future_out, plait_time_t deadline)
 {
     int err;
 
@@ -286,7 +293,7 @@ int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, c
         return EPIPE;
     if (!pool->under_way_max)
         return pool->backend->submit(pool, fn, arg, work, future_out);
-    err = admit(pool, work->count || work->is_packed);
+    err = admit(pool, work->count || work->is_packed, deadline);
     if (err == EBUSY)
         return run_here(pool, fn, arg, work, future_out);
     if (err)
@@ -299,14 +306,21 @@ int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, c
     return err;
 }
 
-int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
-                           plait_future_t **future_out)
+/* plait_pool_apply_async, which gives up at the deadline. */
+static int apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size, plait_future_t **future_out,
+                       plait_time_t deadline)
 {
     struct plait__work work = { .arg_size = arg_size };
 
     if (!fn || (arg_size && !arg))
         return EINVAL;
-    return plait__pool_submit(pool, fn, arg, &work, future_out);
+    return plait__pool_submit(pool, fn, arg, &work, future_out, deadline);
+}
+
+int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
+                           plait_future_t **future_out)
+{
+    return apply_async(pool, fn, arg, arg_size, future_out, PLAIT_FOREVER);
 }
 
 /* ---- With all that can be said of a task ---- */
@@ -336,7 +350,7 @@ static int submit_and_listen(plait_pool_t *pool, const struct plait_task_opts *o
     struct plait__member *member = opts->group ? plait__member_new() : NULL;
     bool enough = (callbacks || !calls) && (member || !opts->group);
     plait_future_t *future;
-    int err = enough ? plait__pool_submit(pool, opts->fn, opts->arg, work, &future) : ENOMEM;
+    int err = enough ? plait__pool_submit(pool, opts->fn, opts->arg, work, &future, PLAIT_FOREVER) : ENOMEM;
 
     if (err) {
         free(callbacks);
@@ -374,7 +388,7 @@ int plait_pool_submit_sized(plait_pool_t *pool, const struct plait_task_opts *gi
     work.priority = opts.priority;
     if (opts.callback || opts.error_callback || opts.group)
         return submit_and_listen(pool, &opts, &work, future_out);
-    return plait__pool_submit(pool, opts.fn, opts.arg, &work, future_out);
+    return plait__pool_submit(pool, opts.fn, opts.arg, &work, future_out, PLAIT_FOREVER);
 }
 
 int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size, void *result,
@@ -387,7 +401,7 @@ int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, siz
 
     if (result && !result_size)
         return EINVAL;
-    err = plait_pool_apply_async(pool, fn, arg, arg_size, &future);
+    err = apply_async(pool, fn, arg, arg_size, &future, deadline);
     if (err)
         return err;
     err = plait_future_get(future, &bytes, &size, deadline);
