@@ -37,7 +37,8 @@ PLAIT_BEGIN_DECLS
  * Ctrl-C is the program's to handle.
  *
  * A task may submit tasks to the pool it runs in only on threads; one that waits there for a task not yet started runs
- * it itself, so that nesting cannot deadlock.
+ * it itself, so that nesting cannot deadlock. A task that is run so is run to its end, also past the deadline of who waits; with PLAIT_NOW
+ * none is run.
  *
  * A child after fork has none of the workers: there, apply answers EPIPE and join EOWNERDEAD.
  *

@@ -85,7 +85,7 @@ int plait_as_completed_next(plait_as_completed_t *set, plait_future_t **future_o
     int err;
 
     while ((err = take(set, future_out, &seen)) == EAGAIN) {
-        if (plait__members_help(&set->members))
+        if (deadline > PLAIT_NOW && plait__members_help(&set->members))
             continue;
         err = plait_wait(&set->members.changes, seen, 0, deadline);
         if (err)

@@ -24,7 +24,7 @@
  * thread at a time does the calling, in order, and goes on until the list is empty: so order is kept when a callback is
  * added meanwhile.
  *
- * A worker that waits runs the task itself if it can. Where that becomes possible only while it sleeps (a chain's second
+ * A worker that waits runs the task itself if it can, but for PLAIT_NOW, which only looks. Where that becomes possible only while it sleeps (a chain's second
  * task, then.c) it is stirred: the state word changes, without meaning anything else.
  */
 
@@ -299,7 +299,7 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
         uint32_t seen;
         int err;
 
-        if (plait__future_help(future))
+        if (deadline > PLAIT_NOW && plait__future_help(future))
             continue;
         if (!has_spun) {
             has_spun = true;

@@ -88,7 +88,7 @@ int plait_group_wait(plait_group_t *group, plait_time_t deadline)
     while (!is_empty(group, &seen)) {
         if (err)
             return err;
-        if (!plait__members_help(&group->members))
+        if (deadline <= PLAIT_NOW || !plait__members_help(&group->members))
             err = plait_wait(&group->members.changes, seen, 0, deadline);
     }
     return 0;
