@@ -641,6 +641,66 @@ static void program_may_fork_in_the_middle_of_work(void **state)
     pool_unmake(pool);
 }
 
+/* The number of the first wait that is not refused; 0: all are. */
+static int wait_for_a_parents(plait_future_t *future, plait_group_t *group, plait_as_completed_t *set)
+{
+    struct plait_wait_entry entry = plait_any_future_wait(future);
+    plait_future_t *done;
+
+    for (int now = 0; now < 2; now++) {
+        plait_time_t deadline = now ? PLAIT_NOW : plait_after(SECONDS);
+
+        if (plait_future_wait(future, deadline) != EOWNERDEAD)
+            return 1;
+        if (plait_future_get(future, NULL, NULL, deadline) != EOWNERDEAD)
+            return 2;
+        for (int when = PLAIT_ALL_COMPLETED; when <= PLAIT_FIRST_FAILED; when++)
+            if (plait_future_wait_many(&future, 1, (enum plait_future_when)when, NULL, deadline) != EOWNERDEAD)
+                return 3 + when;
+        if (plait_group_wait(group, deadline) != EOWNERDEAD)
+            return 6;
+        if (plait_as_completed_next(set, &done, deadline) != EOWNERDEAD)
+            return 7;
+        if (plait_wait_any(&entry, 1, NULL, deadline) != EOWNERDEAD)
+            return 8;
+    }
+    return plait_future_is_ready(future) ? 9 : 0;
+}
+
+static void child_does_not_wait_for_what_its_parents_pool_does(void **state)
+{
+    plait_pool_t *pool = make_of(backend, 1);
+    plait_future_t *running = pool_submit(pool, stay_at_gate, NULL, 0), *pending = pool_submit(pool, stay_at_gate, NULL, 0);
+
+    assert_true(pool_reaches(&shared->inside, 1));
+    for (int i = 0; i < 2; i++) {
+        plait_future_t *future = i ? pending : running;
+        plait_as_completed_t *set;
+        plait_group_t *group;
+        int status = 0;
+        pid_t child;
+
+        assert_int_equal(plait_group_new(&group), 0);
+        assert_int_equal(plait_group_add(group, future), 0);
+        assert_int_equal(plait_as_completed_new(&set, &future, 1), 0);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(wait_for_a_parents(future, group, set));
+        waitpid(child, &status, 0);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        plait_group_free(group);
+        plait_as_completed_free(set);
+    }
+    open_gate();
+    assert_int_equal(plait_future_get(running, NULL, NULL, plait_after(SECONDS)), 0);
+    assert_int_equal(plait_future_get(pending, NULL, NULL, plait_after(SECONDS)), 0);
+    plait_future_free(running);
+    plait_future_free(pending);
+    pool_unmake(pool);
+}
+
 /* ---- Many pools ---- */
 
 static void a_thousand_pools_leave_nothing(void **state)
@@ -828,6 +888,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(child_that_returns_from_its_task_is_no_worker),
         cmocka_unit_test(child_that_returns_from_an_item_runs_no_other),
         CONTRACT(program_may_fork_in_the_middle_of_work),
+        CONTRACT(child_does_not_wait_for_what_its_parents_pool_does),
         CONTRACT(a_thousand_pools_leave_nothing),
         CONTRACT(two_pools_work_beside_each_other),
         CONTRACT(task_may_make_a_pool_of_its_own),

@@ -38,7 +38,8 @@ PLAIT_API int plait_as_completed_new(plait_as_completed_t **set_out, plait_futur
 PLAIT_API int plait_as_completed_add(plait_as_completed_t *set, plait_future_t *future);
 
 /*
- * Get the next that is done. 0; EPIPE: all that were added have been given; ETIMEDOUT; ECANCELED: the caller's token was set.
+ * Get the next that is done. 0; EPIPE: all that were added have been given; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD,
+ * in a child of fork: all that are left are of a parent's pool.
  */
 PLAIT_API int plait_as_completed_next(plait_as_completed_t *set, plait_future_t **future_out, plait_time_t deadline);
 

@@ -72,13 +72,16 @@ typedef struct plait_pool plait_pool_t; /* <plait/pool.h> */
  * Returns 0, or
  *   ETIMEDOUT   not done by the deadline (plait_future_is_ready tells this from a task that failed with this code)
  *   ECANCELED   it was cancelled, or the caller's cancel token was set
- *   EOWNERDEAD  its worker died; the text says of what
+ *   EOWNERDEAD  its worker died; the text says of what. Or it is not done, and its pool a parent's: see plait_future_wait
  *   any other   the code that the task function returned
  */
 PLAIT_API int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *size_out,
                                plait_time_t deadline);
 
-/* Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. */
+/*
+ * Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. EOWNERDEAD, at once: it was not done when this process was
+ * forked, and its pool is the parent's, which tells nothing here.
+ */
 PLAIT_API int plait_future_wait(plait_future_t *future, plait_time_t deadline);
 
 /* plait_future_wait as an entry of plait_wait_any. A pool's worker may run the task itself, as in plait_future_wait. */
@@ -133,7 +136,8 @@ enum plait_future_when {
 
 /*
  * Wait for some of `count` futures. *index_out (may be NULL) receives the index of one that is done (FIRST_COMPLETED) or has failed
- * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EINVAL:
+ * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD as plait_future_wait, if only such
+ * are left to wait for, or, for PLAIT_ALL_COMPLETED, at the first of them; EINVAL:
  * no array, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
  * tells; to get one after the other as they come, see <plait/as_completed.h>.
  */

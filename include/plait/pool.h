@@ -40,7 +40,7 @@ PLAIT_BEGIN_DECLS
  * it itself, so that nesting cannot deadlock. A task that is run so is run to its end, also past the deadline of who waits; with PLAIT_NOW
  * none is run.
  *
- * A child after fork has none of the workers: there, apply answers EPIPE and join EOWNERDEAD.
+ * A child after fork has none of the workers: there, apply answers EPIPE, and join EOWNERDEAD, as do waits for what is not done.
  *
  * A task that ends its thread instead of returning (pthread_exit, plait_thread_fail) fails with EOWNERDEAD and costs its worker, which
  * is replaced; on threads also the tasks that waited in that worker for this one. A worker's finalizer is not called then.

@@ -54,7 +54,15 @@ int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const
     return 0;
 }
 
-/* Take one that is done. EPIPE: there will be none. EAGAIN: not yet; *seen_out: until `changes` differs. */
+/* With the lock held: why is none done? */
+static int reason(const plait_as_completed_t *set)
+{
+    if (load64_relaxed(&set->members.count) == 0)
+        return EPIPE;
+    return plait__members_are_orphans(&set->members) ? EOWNERDEAD : EAGAIN;
+}
+
+/* Take one that is done. EPIPE, EOWNERDEAD: there will be none. EAGAIN: not yet; *seen_out: until `changes` differs. */
 static int take(plait_as_completed_t *set, plait_future_t **future_out, uint32_t *seen_out)
 {
     struct plait__members *members = &set->members;
@@ -68,7 +76,7 @@ static int take(plait_as_completed_t *set, plait_future_t **future_out, uint32_t
         if (add64_relaxed(&members->count, (uint64_t)-1) == 1)
             plait__members_wake(members, UINT_MAX);
     } else {
-        err = load64_relaxed(&members->count) ? EAGAIN : EPIPE;
+        err = reason(set);
         *seen_out = load_relaxed(&members->changes);
     }
     pthread_mutex_unlock(&members->lock);

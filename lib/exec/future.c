@@ -274,6 +274,11 @@ bool plait_future_is_ready(const plait_future_t *future)
     return (load_acquire(future->word) & TASK_STATUS) == TASK_DONE; /* E2 */
 }
 
+bool plait__future_is_orphan(const plait_future_t *future)
+{
+    return future->pool && plait__pool_is_inherited(future->pool);
+}
+
 bool plait__future_help(plait_future_t *future)
 {
     return plait__pool_is_anyones() && future->kind->help && future->kind->help(future);
@@ -299,6 +304,8 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
         uint32_t seen;
         int err;
 
+        if (plait__future_is_orphan(future))
+            return EOWNERDEAD;
         if (deadline > PLAIT_NOW && plait__future_help(future))
             continue;
         if (!has_spun) {
@@ -320,7 +327,11 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
 
 static int attempt_wait(struct plait__waiting *waiting)
 {
-    return plait_future_is_ready(waiting->entry->object) ? 0 : EAGAIN;
+    const plait_future_t *future = waiting->entry->object;
+
+    if (plait_future_is_ready(future))
+        return 0;
+    return plait__future_is_orphan(future) ? EOWNERDEAD : EAGAIN;
 }
 
 static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)

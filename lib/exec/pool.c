@@ -11,7 +11,6 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/fork_epoch.h"
 #include "base/options.h"
 #include "base/tls.h"
 #include "exec/kept.h"
@@ -153,17 +152,11 @@ void plait__pool_unreference(struct plait_pool *pool)
     pool->backend->destroy(pool);
 }
 
-/* In a child after fork the workers are not ours. */
-static bool is_inherited(const struct plait_pool *pool)
-{
-    return pool->epoch != plait__fork_epoch();
-}
-
 /* ---- Submitting ------------------------------------------------------------------------ */
 
 bool plait__pool_is_open(const struct plait_pool *pool)
 {
-    return !is_inherited(pool) && load_acquire(&pool->state) == POOL_RUNNING;
+    return !plait__pool_is_inherited(pool) && load_acquire(&pool->state) == POOL_RUNNING;
 }
 
 /* ---- A backlog ----
@@ -420,14 +413,14 @@ int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, siz
 
 int plait_pool_pause(plait_pool_t *pool)
 {
-    if (!is_inherited(pool) && load_acquire(&pool->state) != POOL_TERMINATED)
+    if (!plait__pool_is_inherited(pool) && load_acquire(&pool->state) != POOL_TERMINATED)
         pool->backend->hold(pool, true);
     return 0;
 }
 
 int plait_pool_resume(plait_pool_t *pool)
 {
-    if (!is_inherited(pool))
+    if (!plait__pool_is_inherited(pool))
         pool->backend->hold(pool, false);
     return 0;
 }
@@ -452,7 +445,7 @@ static bool advance(struct plait_pool *pool, uint32_t state)
 
 int plait_pool_close(plait_pool_t *pool)
 {
-    if (is_inherited(pool) || !advance(pool, POOL_CLOSED))
+    if (plait__pool_is_inherited(pool) || !advance(pool, POOL_CLOSED))
         return 0;
     pool->backend->close(pool);
     plait__room_tell(pool->room, pool->room_flags);
@@ -461,7 +454,7 @@ int plait_pool_close(plait_pool_t *pool)
 
 int plait_pool_terminate(plait_pool_t *pool)
 {
-    if (is_inherited(pool) || !advance(pool, POOL_TERMINATED))
+    if (plait__pool_is_inherited(pool) || !advance(pool, POOL_TERMINATED))
         return 0;
     pool->backend->terminate(pool);
     plait__room_tell(pool->room, pool->room_flags);
@@ -490,7 +483,7 @@ void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future)
 
 int plait_pool_join(plait_pool_t *pool, plait_time_t deadline)
 {
-    if (is_inherited(pool))
+    if (plait__pool_is_inherited(pool))
         return EOWNERDEAD;
     if (load_acquire(&pool->state) == POOL_RUNNING)
         return EINVAL;
@@ -504,7 +497,7 @@ int plait_pool_free(plait_pool_t *pool)
     plait_cancel_t *token;
     int closed, err;
 
-    if (!pool || is_inherited(pool)) /* the memory is the parent's copy: its locks may be held for ever */
+    if (!pool || plait__pool_is_inherited(pool)) /* the memory is the parent's copy: its locks may be held for ever */
         return 0;
     if (plait__pool_is_inside(pool))
         return EDEADLK;
