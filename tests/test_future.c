@@ -1123,6 +1123,34 @@ static void worker_that_waits_for_a_group_runs_it(void **state)
 
 /* ---- Running it over each make ---- */
 
+static void what_is_not_there_is_refused(void **state)
+{
+    plait_future_t *future, *next, *some[2] = { NULL, NULL };
+    plait_as_completed_t *set;
+    plait_promise_t *promise;
+    plait_group_t *group;
+
+    assert_int_equal(plait_promise_new(&promise, &future), 0);
+    some[0] = future;
+    for (int when = PLAIT_ALL_COMPLETED; when <= PLAIT_FIRST_FAILED; when++)
+        assert_int_equal(plait_future_wait_many(some, 2, (enum plait_future_when)when, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_future_on_done(future, NULL, NULL), EINVAL);
+    assert_int_equal(plait_future_then(NULL, NULL, twice, &next), EINVAL);
+    assert_int_equal(plait_group_new(&group), 0);
+    assert_int_equal(plait_group_add(group, NULL), EINVAL);
+    assert_int_equal(plait_group_wait(group, PLAIT_NOW), 0);
+    assert_int_equal(plait_as_completed_new(&set, some, 2), EINVAL);
+    assert_int_equal(plait_as_completed_new(&set, some, 1), 0);
+    assert_int_equal(plait_as_completed_add(set, NULL), EINVAL);
+    assert_int_equal(plait_as_completed_count(set), 1);
+    assert_int_equal(plait_promise_set(promise, NULL, 5), EINVAL);
+    assert_int_equal(plait_promise_set(promise, NULL, 0), 0);
+    plait_as_completed_free(set);
+    plait_group_free(group);
+    plait_promise_free(promise);
+    plait_future_free(future);
+}
+
 static int set_make(void **state)
 {
     make = (enum make)(intptr_t)*state;
@@ -1177,6 +1205,7 @@ int main(int argc, char **argv)
         CONTRACT(submitted_task_is_in_its_group),
         CONTRACT(group_is_an_entry_of_wait_any),
         ONCE(group_without_a_place_is_refused),
+        ONCE(what_is_not_there_is_refused),
         ONCE(worker_that_waits_for_a_group_runs_it),
     };
 

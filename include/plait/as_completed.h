@@ -31,10 +31,10 @@ PLAIT_BEGIN_DECLS
  */
 typedef struct plait_as_completed plait_as_completed_t;
 
-/* Make a set of `count` futures (0 allowed). EINVAL: nowhere to put it, or no array. ENOMEM. */
+/* Make a set of `count` futures (0 allowed). EINVAL: nowhere to put it, no array, or a NULL in it. ENOMEM. */
 PLAIT_API int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const *futures, size_t count);
 
-/* Put in one more; one that is in there already is given once more. ENOMEM. */
+/* Put in one more; one that is in there already is given once more. EINVAL: no future. ENOMEM. */
 PLAIT_API int plait_as_completed_add(plait_as_completed_t *set, plait_future_t *future);
 
 /*

@@ -106,7 +106,7 @@ PLAIT_API int plait_future_cancel(plait_future_t *future);
  * for the pool, in the one that keeps the promise or cancels the task, or in the caller's. Callbacks are called in the order in which they were
  * added, and may free the future. One that ends its thread instead of returning costs that thread, which a pool replaces, and nothing
  * else; under musl, which takes nothing off the stack of a thread that ends, also half a KiB of it for each further one that is called there
- * and does the same. ENOMEM.
+ * and does the same. EINVAL: no future, or no callback. ENOMEM.
  */
 PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plait_future_t *future, void *context),
                                    void *context);
@@ -122,7 +122,7 @@ PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plai
  *
  * With a pool of NULL fn runs where callbacks are called, which suits short functions that do not wait. Cancelling *next_out
  * leaves the first future alone; freeing it does not keep fn from running. If the pool is closed by then, *next_out fails with
- * EPIPE, and likewise with whatever else apply_async answers. EINVAL: no function, or nowhere to put the future. ENOMEM.
+ * EPIPE, and likewise with whatever else apply_async answers. EINVAL: no future, no function, or nowhere to put the new one. ENOMEM.
  */
 PLAIT_API int plait_future_then(plait_future_t *future, plait_pool_t *pool, plait_task_fn *fn,
                                 plait_future_t **next_out);
@@ -138,7 +138,7 @@ enum plait_future_when {
  * Wait for some of `count` futures. *index_out (may be NULL) receives the index of one that is done (FIRST_COMPLETED) or has failed
  * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD as plait_future_wait, if only such
  * are left to wait for, or, for PLAIT_ALL_COMPLETED, at the first of them; EINVAL:
- * no array, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
+ * no array, or a NULL in it, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
  * tells; to get one after the other as they come, see <plait/as_completed.h>.
  */
 PLAIT_API int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum plait_future_when when,

@@ -31,7 +31,7 @@ typedef struct plait_group plait_group_t;
 /* Make an empty group. EINVAL: nowhere to put it. ENOMEM. */
 PLAIT_API int plait_group_new(plait_group_t **group_out);
 
-/* Put a future in; one that is in there already counts twice. ENOMEM. */
+/* Put a future in; one that is in there already counts twice. EINVAL: no future. ENOMEM. */
 PLAIT_API int plait_group_add(plait_group_t *group, plait_future_t *future);
 
 /*

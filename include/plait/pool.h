@@ -97,7 +97,7 @@ PLAIT_INLINE_ALWAYS int plait_pool_new(plait_pool_t **pool_out, const struct pla
 
 /*
  * Submit a task; arg[0..arg_size) is copied. *future_out receives its future; with NULL nobody cares for
- * the outcome. EPIPE: closed. EINVAL: no function, or one that lies in no loaded module (processes). ENOMEM,
+ * the outcome. EPIPE: closed. EINVAL: no pool, no function, or one that lies in no loaded module (processes). ENOMEM,
  * ENOSPC: no room for the argument. Where there is a backlog: EAGAIN, ECANCELED: it is full, see enum plait_when_full.
  */
 PLAIT_API int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
@@ -224,10 +224,10 @@ struct plait_pool_stats {
     unsigned long long failed;
 };
 
-/* Read the figures. Always 0. */
+/* Read the figures. EINVAL: nowhere to put them. */
 PLAIT_API int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_out);
 
-/* Read what worker `number` is doing. EINVAL: there is no such number; they go from 0 to before opts.workers. */
+/* Read what worker `number` is doing. EINVAL: there is no such number; they go from 0 to before opts.workers. Or nowhere to put it. */
 PLAIT_API int plait_pool_worker(const plait_pool_t *pool, unsigned number, struct plait_pool_worker *worker_out);
 
 PLAIT_END_DECLS

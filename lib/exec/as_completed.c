@@ -31,12 +31,13 @@ static void on_left(struct plait__members *members, struct plait__member *member
 
 int plait_as_completed_add(plait_as_completed_t *set, plait_future_t *future)
 {
-    return plait__members_add(&set->members, future);
+    return future ? plait__members_add(&set->members, future) : EINVAL;
 }
 
 int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const *futures, size_t count)
 {
     plait_as_completed_t *set;
+    int err;
 
     if (!set_out || (count && !futures))
         return EINVAL;
@@ -45,11 +46,13 @@ int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const
         return ENOMEM;
     plait__members_init(&set->members, on_left);
     set->done = (struct plait__member_list){ NULL, &set->done.first };
-    for (size_t i = 0; i < count; i++)
-        if (plait_as_completed_add(set, futures[i]) != 0) {
+    for (size_t i = 0; i < count; i++) {
+        err = plait_as_completed_add(set, futures[i]);
+        if (err) {
             plait_as_completed_free(set);
-            return ENOMEM;
+            return err;
         }
+    }
     *set_out = set;
     return 0;
 }

@@ -182,8 +182,11 @@ bool plait__future_ignore(plait_future_t *future, struct plait__callback *callba
 
 int plait_future_on_done(plait_future_t *future, void (*call)(plait_future_t *future, void *context), void *context)
 {
-    struct plait__callback *callback = malloc(sizeof *callback);
+    struct plait__callback *callback;
 
+    if (!future || !call)
+        return EINVAL;
+    callback = malloc(sizeof *callback);
     if (!callback)
         return ENOMEM;
     *callback = (struct plait__callback){ .call = call, .context = context, .allocated = true };
@@ -398,6 +401,9 @@ int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum pl
 
     if ((!futures && count) || (unsigned)when > PLAIT_FIRST_FAILED)
         return EINVAL;
+    for (size_t i = 0; i < count; i++)
+        if (!futures[i])
+            return EINVAL;
     if (when == PLAIT_ALL_COMPLETED)
         for (size_t i = 0; i < count && err == 0; i++)
             err = plait_future_wait(futures[i], deadline);

@@ -65,7 +65,7 @@ int plait_group_new(plait_group_t **group_out)
 
 int plait_group_add(plait_group_t *group, plait_future_t *future)
 {
-    return plait__members_add(&group->members, future);
+    return future ? plait__members_add(&group->members, future) : EINVAL;
 }
 
 /* 0: there is nobody left. EOWNERDEAD: those that are will stay. EAGAIN: there are some; *seen_out: until `changes` differs. */

@@ -46,13 +46,14 @@ static size_t count_in(const struct request *r, size_t chunk)
 
 static int check(struct request *r)
 {
-    size_t most = (size_t)CHUNKS_PER_WORKER * r->pool->workers, bytes;
+    size_t most, bytes;
 
-    if (r->progress && most < CHUNKS_TO_SHOW)
-        most = CHUNKS_TO_SHOW;
-    if (!r->fn || (!r->items && r->item_size && r->count) || __builtin_mul_overflow(r->count, r->item_size, &bytes) ||
+    if (!r->pool || !r->fn || (!r->items && r->item_size && r->count) || __builtin_mul_overflow(r->count, r->item_size, &bytes) ||
         __builtin_mul_overflow(r->count, r->result_size, &bytes))
         return EINVAL;
+    most = (size_t)CHUNKS_PER_WORKER * r->pool->workers;
+    if (r->progress && most < CHUNKS_TO_SHOW)
+        most = CHUNKS_TO_SHOW;
     if (r->chunk == 0)
         r->chunk = r->count / most + (r->count % most != 0);
     r->chunks = r->count ? r->count / r->chunk + (r->count % r->chunk != 0) : 0;

@@ -305,7 +305,7 @@ static int apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, s
 {
     struct plait__work work = { .arg_size = arg_size };
 
-    if (!fn || (arg_size && !arg))
+    if (!pool || !fn || (arg_size && !arg))
         return EINVAL;
     return plait__pool_submit(pool, fn, arg, &work, future_out, deadline);
 }
@@ -372,7 +372,7 @@ int plait_pool_submit_sized(plait_pool_t *pool, const struct plait_task_opts *gi
     struct plait_task_opts opts;
     struct plait__work work = { 0 };
 
-    if (plait__options_read(&opts, sizeof opts, given, given_size) || !opts.fn || (opts.arg_size && !opts.arg) ||
+    if (!pool || plait__options_read(&opts, sizeof opts, given, given_size) || !opts.fn || (opts.arg_size && !opts.arg) ||
         !span_of(opts.limit, &work.limit) || !span_of(opts.grace != 0 ? opts.grace : 1, &work.grace) ||
         !span_of(opts.retry_after, &work.retry_after))
         return EINVAL;
@@ -518,11 +518,14 @@ int plait_pool_free(plait_pool_t *pool)
 
 int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_out)
 {
-    uint64_t settled = load64_relaxed(&pool->settled);
-    struct plait_pool_stats stats = { .done = settled + load64_relaxed(&pool->here),
-                                      .failed = settled + load64_relaxed(&pool->here_failed) };
-    uint64_t all, begun;
+    struct plait_pool_stats stats = { 0 };
+    uint64_t settled, all, begun;
 
+    if (!stats_out)
+        return EINVAL;
+    settled = load64_relaxed(&pool->settled);
+    stats.done = settled + load64_relaxed(&pool->here);
+    stats.failed = settled + load64_relaxed(&pool->here_failed);
     for (unsigned i = 0; i < pool->workers; i++) {
         struct plait_pool_worker worker;
 
@@ -541,7 +544,7 @@ int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_ou
 
 int plait_pool_worker(const plait_pool_t *pool, unsigned number, struct plait_pool_worker *worker_out)
 {
-    if (number >= pool->workers)
+    if (!worker_out || number >= pool->workers)
         return EINVAL;
     pool->backend->look(pool, number, worker_out);
     return 0;
