@@ -588,6 +588,68 @@ static int wait_for_chains(plait_task_t *task, const void *arg, size_t size)
     return err;
 }
 
+static uint32_t looked_ran;
+
+static int count_looked(plait_task_t *task, const void *arg, size_t size)
+{
+    __atomic_fetch_add(&looked_ran, 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* In the only worker of nested_pool: the number of the first look that does not say ETIMEDOUT, or after which something has run. */
+static int look_in_each_way(plait_task_t *task, const void *arg, size_t size)
+{
+    enum { LOOKS = 7 };
+    plait_future_t *future = NULL, *done;
+    plait_as_completed_t *set = NULL;
+    plait_group_t *group = NULL;
+    int number = 0, err = plait_pool_apply_async(nested_pool, count_looked, NULL, 0, &future);
+
+    if (err == 0)
+        err = plait_as_completed_new(&set, &future, 1);
+    if (err == 0)
+        err = plait_group_new(&group);
+    if (err == 0)
+        err = plait_group_add(group, future);
+    while (err == 0 && number < LOOKS) {
+        struct plait_wait_entry entry = plait_any_future_wait(future);
+        int answer = number == 0   ? plait_future_wait(future, PLAIT_NOW)
+                     : number == 1 ? plait_future_get(future, NULL, NULL, PLAIT_NOW)
+                     : number == 2 ? plait_future_wait_many(&future, 1, PLAIT_ALL_COMPLETED, NULL, PLAIT_NOW)
+                     : number == 3 ? plait_future_wait_many(&future, 1, PLAIT_FIRST_COMPLETED, NULL, PLAIT_NOW)
+                     : number == 4 ? plait_as_completed_next(set, &done, PLAIT_NOW)
+                     : number == 5 ? plait_group_wait(group, PLAIT_NOW)
+                                   : plait_wait_any(&entry, 1, NULL, PLAIT_NOW);
+
+        if (answer != ETIMEDOUT || __atomic_load_n(&looked_ran, __ATOMIC_RELAXED))
+            break;
+        number++;
+    }
+    if (err == 0 && number == LOOKS)
+        err = plait_future_get(future, NULL, NULL, plait_after(60)); /* this one runs it */
+    else if (err == 0)
+        err = plait_task_fail(task, EBADMSG, "look %d", number);
+    plait_group_free(group);
+    plait_as_completed_free(set);
+    plait_future_free(future);
+    return err;
+}
+
+static void worker_that_looks_runs_nothing(void **state)
+{
+    plait_future_t *all;
+
+    looked_ran = 0;
+    assert_int_equal(plait_pool_new(&nested_pool, &(struct plait_pool_opts){ .workers = 1 }), 0);
+    assert_int_equal(plait_pool_apply_async(nested_pool, look_in_each_way, NULL, 0, &all), 0);
+    assert_int_equal(plait_future_wait(all, plait_after(60)), 0);
+    assert_string_equal(plait_future_error_text(all), "");
+    assert_int_equal(plait_future_error(all), 0);
+    assert_int_equal(looked_ran, 1);
+    plait_future_free(all);
+    plait_pool_free(nested_pool);
+}
+
 static void worker_that_waits_for_a_chain_runs_it(void **state)
 {
     for (int i = 0; i < 50; i++) {
@@ -1061,6 +1123,34 @@ static void worker_that_waits_for_a_group_runs_it(void **state)
 
 /* ---- Running it over each make ---- */
 
+static void what_is_not_there_is_refused(void **state)
+{
+    plait_future_t *future, *next, *some[2] = { NULL, NULL };
+    plait_as_completed_t *set;
+    plait_promise_t *promise;
+    plait_group_t *group;
+
+    assert_int_equal(plait_promise_new(&promise, &future), 0);
+    some[0] = future;
+    for (int when = PLAIT_ALL_COMPLETED; when <= PLAIT_FIRST_FAILED; when++)
+        assert_int_equal(plait_future_wait_many(some, 2, (enum plait_future_when)when, NULL, PLAIT_NOW), EINVAL);
+    assert_int_equal(plait_future_on_done(future, NULL, NULL), EINVAL);
+    assert_int_equal(plait_future_then(NULL, NULL, twice, &next), EINVAL);
+    assert_int_equal(plait_group_new(&group), 0);
+    assert_int_equal(plait_group_add(group, NULL), EINVAL);
+    assert_int_equal(plait_group_wait(group, PLAIT_NOW), 0);
+    assert_int_equal(plait_as_completed_new(&set, some, 2), EINVAL);
+    assert_int_equal(plait_as_completed_new(&set, some, 1), 0);
+    assert_int_equal(plait_as_completed_add(set, NULL), EINVAL);
+    assert_int_equal(plait_as_completed_count(set), 1);
+    assert_int_equal(plait_promise_set(promise, NULL, 5), EINVAL);
+    assert_int_equal(plait_promise_set(promise, NULL, 0), 0);
+    plait_as_completed_free(set);
+    plait_group_free(group);
+    plait_promise_free(promise);
+    plait_future_free(future);
+}
+
 static int set_make(void **state)
 {
     make = (enum make)(intptr_t)*state;
@@ -1096,6 +1186,7 @@ int main(int argc, char **argv)
         CONTRACT(chain_on_a_closed_pool_fails),
         ONCE(chain_of_a_promise_never_kept_is_freed),
         ONCE(chain_without_a_function_is_refused),
+        ONCE(worker_that_looks_runs_nothing),
         ONCE(worker_that_waits_for_a_chain_runs_it),
         CONTRACT(set_gives_each_future_once),
         ONCE(set_that_is_empty_has_nothing_to_give),
@@ -1114,6 +1205,7 @@ int main(int argc, char **argv)
         CONTRACT(submitted_task_is_in_its_group),
         CONTRACT(group_is_an_entry_of_wait_any),
         ONCE(group_without_a_place_is_refused),
+        ONCE(what_is_not_there_is_refused),
         ONCE(worker_that_waits_for_a_group_runs_it),
     };
 

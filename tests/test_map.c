@@ -216,6 +216,21 @@ static void map_async_with_options_is_map_async(void **state)
 }
 
 /* Its memory is the caller's again as soon as the future is cancelled; a sanitizer would tell. */
+/* So many that their number times the size of what is kept for each is more than a size can say, and comes round to little. */
+static void map_async_of_too_many_chunks_has_no_memory(void **state)
+{
+    plait_pool_t *pool = make(1);
+
+    for (size_t size = 2; size <= 28; size++) {
+        plait_future_t *future = NULL;
+        struct plait_map_opts opts = { .count = SIZE_MAX / size + 1, .chunk_size = 1 };
+
+        assert_int_equal(plait_pool_map_async_with(pool, square, &opts, &future), ENOMEM);
+        assert_null(future);
+    }
+    plait_pool_free(pool);
+}
+
 static void map_cancelled_lets_go_of_the_progress(void **state)
 {
     plait_pool_t *pool = make(2);
@@ -269,6 +284,7 @@ int main(int argc, char **argv)
         CONTRACT(map_tells_its_progress),
         CONTRACT(map_counts_chunks_as_they_get_done),
         CONTRACT(map_async_with_options_is_map_async),
+        CONTRACT(map_async_of_too_many_chunks_has_no_memory),
         CONTRACT(map_cancelled_lets_go_of_the_progress),
         CONTRACT(imap_tells_its_progress),
     };

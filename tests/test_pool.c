@@ -591,6 +591,12 @@ static void options_and_arguments_that_are_absurd_are_refused(void **state)
     assert_int_equal(plait_pool_apply_async(pool, NULL, NULL, 0, &future), EINVAL);
     assert_int_equal(plait_pool_apply_async(pool, square, NULL, 8, &future), EINVAL);
     assert_int_equal(plait_pool_apply(pool, square, NULL, 0, &size, NULL, PLAIT_FOREVER), EINVAL);
+    assert_int_equal(plait_pool_apply_async(NULL, square, &size, sizeof size, &future), EINVAL);
+    assert_int_equal(plait_pool_submit(NULL, &(struct plait_task_opts){ .fn = count_run }, NULL), EINVAL);
+    assert_int_equal(plait_pool_map(NULL, square, &size, sizeof size, 1, NULL, 0, PLAIT_FOREVER), EINVAL);
+    assert_int_equal(plait_pool_map_async(NULL, square, &size, sizeof size, 1, 0, &future), EINVAL);
+    assert_int_equal(plait_pool_stats(pool, NULL), EINVAL);
+    assert_int_equal(plait_pool_worker(pool, 0, NULL), EINVAL);
     assert_int_equal(plait_pool_map(pool, square, &size, SIZE_MAX / 2, 4, NULL, 0, PLAIT_FOREVER), EINVAL);
     pool_unmake(pool);
 }

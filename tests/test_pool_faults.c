@@ -101,16 +101,22 @@ static int leave_a_child(plait_task_t *task, const void *arg, size_t size)
     return child > 0 ? 0 : EAGAIN;
 }
 
-/* A child of its own that goes on as if it were the worker. */
+/* A child of its own that comes back as if it were the worker, with a large result: that is nobody's. */
 static int fork_and_both_return(plait_task_t *task, const void *arg, size_t size)
 {
-    pid_t child = fork();
+    static char large[MEBIBYTE];
+    long value = *(const long *)arg;
+    int status = -1;
+    pid_t child;
 
-    if (child > 0)
-        waitpid(child, NULL, 0);
-    else if (child == 0)
-        _exit(7);
-    return child < 0 ? EAGAIN : 0;
+    __atomic_fetch_add(&shared->inside, 1, __ATOMIC_ACQ_REL);
+    child = fork();
+    if (child == 0)
+        return plait_task_return(task, large, sizeof large);
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+        return plait_task_fail(task, ECHILD, "the child has ended with %#x", status);
+    value *= value;
+    return plait_task_return(task, &value, sizeof value);
 }
 
 static int use_a_pool(plait_task_t *task, const void *arg, size_t size)
@@ -549,12 +555,57 @@ static void workers_children_are_nobody_elses(void **state)
     assert_int_equal(plait_future_get(future, NULL, NULL, plait_after(SECONDS)), EOWNERDEAD);
     plait_future_free(future);
     must_work(pool);
-    for (int i = 0; i < 5; i++)
-        assert_int_equal(plait_pool_apply(pool, fork_and_both_return, NULL, 0, NULL, NULL, plait_after(SECONDS)), 0);
-    must_work(pool);
     open_gate();
     for (int i = 0; i < 2; i++)
         assert_true(goes(shared->pids[i]));
+    pool_unmake(pool);
+}
+
+static void child_that_returns_from_its_task_is_no_worker(void **state)
+{
+    plait_pool_t *pool = make_of(PLAIT_PROCESSES, 1);
+    struct plait_pool_stats stats;
+
+    for (long i = 0; i < 5; i++) {
+        long result = 0;
+        size_t size = sizeof result;
+
+        assert_int_equal(plait_pool_apply(pool, fork_and_both_return, &i, sizeof i, &result, &size, plait_after(SECONDS)), 0);
+        assert_int_equal(size, sizeof result);
+        assert_int_equal(result, i * i);
+    }
+    must_work(pool);
+    assert_int_equal(load(&shared->inside), 5);
+    plait_pool_close(pool);
+    assert_int_equal(plait_pool_join(pool, plait_after(SECONDS)), 0);
+    plait_pool_stats(pool, &stats);
+    assert_int_equal(stats.done, 25);
+    assert_int_equal(stats.failed, 0);
+    plait_pool_free(pool);
+}
+
+/* Nor does it go on with the items behind its own, or write into the results. */
+static void child_that_returns_from_an_item_runs_no_other(void **state)
+{
+    plait_pool_t *pool = make_of(PLAIT_PROCESSES, 1);
+    long numbers[] = { 1, 2, 3, 4, 5, 6, 7, 8 }, squares[8];
+    struct plait_imap_result result;
+    plait_imap_t *imap;
+
+    assert_int_equal(plait_pool_map(pool, fork_and_both_return, numbers, sizeof numbers[0], 8, squares, sizeof squares[0],
+                                    plait_after(SECONDS)), 0);
+    for (long i = 0; i < 8; i++)
+        assert_int_equal(squares[i], (i + 1) * (i + 1));
+    assert_int_equal(load(&shared->inside), 8);
+    assert_int_equal(plait_pool_imap(pool, fork_and_both_return, &(struct plait_imap_opts){ .items = numbers, .item_size = sizeof numbers[0],
+                                                                                            .count = 8, .chunk_size = 4 }, &imap), 0);
+    for (long i = 0; i < 8; i++) {
+        assert_int_equal(plait_imap_next(imap, &result, plait_after(SECONDS)), 0);
+        assert_int_equal(result.code, 0);
+        assert_int_equal(*(const long *)result.bytes, (i + 1) * (i + 1));
+    }
+    assert_int_equal(load(&shared->inside), 16);
+    plait_imap_free(imap);
     pool_unmake(pool);
 }
 
@@ -587,6 +638,66 @@ static void program_may_fork_in_the_middle_of_work(void **state)
         assert_int_equal(*(const long *)bytes, i * i);
         plait_future_free(futures[i]);
     }
+    pool_unmake(pool);
+}
+
+/* The number of the first wait that is not refused; 0: all are. */
+static int wait_for_a_parents(plait_future_t *future, plait_group_t *group, plait_as_completed_t *set)
+{
+    struct plait_wait_entry entry = plait_any_future_wait(future);
+    plait_future_t *done;
+
+    for (int now = 0; now < 2; now++) {
+        plait_time_t deadline = now ? PLAIT_NOW : plait_after(SECONDS);
+
+        if (plait_future_wait(future, deadline) != EOWNERDEAD)
+            return 1;
+        if (plait_future_get(future, NULL, NULL, deadline) != EOWNERDEAD)
+            return 2;
+        for (int when = PLAIT_ALL_COMPLETED; when <= PLAIT_FIRST_FAILED; when++)
+            if (plait_future_wait_many(&future, 1, (enum plait_future_when)when, NULL, deadline) != EOWNERDEAD)
+                return 3 + when;
+        if (plait_group_wait(group, deadline) != EOWNERDEAD)
+            return 6;
+        if (plait_as_completed_next(set, &done, deadline) != EOWNERDEAD)
+            return 7;
+        if (plait_wait_any(&entry, 1, NULL, deadline) != EOWNERDEAD)
+            return 8;
+    }
+    return plait_future_is_ready(future) ? 9 : 0;
+}
+
+static void child_does_not_wait_for_what_its_parents_pool_does(void **state)
+{
+    plait_pool_t *pool = make_of(backend, 1);
+    plait_future_t *running = pool_submit(pool, stay_at_gate, NULL, 0), *pending = pool_submit(pool, stay_at_gate, NULL, 0);
+
+    assert_true(pool_reaches(&shared->inside, 1));
+    for (int i = 0; i < 2; i++) {
+        plait_future_t *future = i ? pending : running;
+        plait_as_completed_t *set;
+        plait_group_t *group;
+        int status = 0;
+        pid_t child;
+
+        assert_int_equal(plait_group_new(&group), 0);
+        assert_int_equal(plait_group_add(group, future), 0);
+        assert_int_equal(plait_as_completed_new(&set, &future, 1), 0);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(wait_for_a_parents(future, group, set));
+        waitpid(child, &status, 0);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+        plait_group_free(group);
+        plait_as_completed_free(set);
+    }
+    open_gate();
+    assert_int_equal(plait_future_get(running, NULL, NULL, plait_after(SECONDS)), 0);
+    assert_int_equal(plait_future_get(pending, NULL, NULL, plait_after(SECONDS)), 0);
+    plait_future_free(running);
+    plait_future_free(pending);
     pool_unmake(pool);
 }
 
@@ -774,7 +885,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(pool_that_finds_no_descriptors_is_refused_and_leaks_none),
         cmocka_unit_test(worker_that_dies_while_there_are_no_descriptors_is_replaced_later),
         cmocka_unit_test(workers_children_are_nobody_elses),
+        cmocka_unit_test(child_that_returns_from_its_task_is_no_worker),
+        cmocka_unit_test(child_that_returns_from_an_item_runs_no_other),
         CONTRACT(program_may_fork_in_the_middle_of_work),
+        CONTRACT(child_does_not_wait_for_what_its_parents_pool_does),
         CONTRACT(a_thousand_pools_leave_nothing),
         CONTRACT(two_pools_work_beside_each_other),
         CONTRACT(task_may_make_a_pool_of_its_own),

@@ -407,6 +407,21 @@ static void elastic_pool_grows_after_it_was_closed(void **state)
 
 /* ---- The backlog ---- */
 
+static int square(plait_task_t *task, const void *arg, size_t size)
+{
+    long value = *(const long *)arg;
+
+    value *= value;
+    return plait_task_return(task, &value, sizeof value);
+}
+
+static int square_but_at_gate(plait_task_t *task, const void *arg, size_t size)
+{
+    int code = *(const long *)arg < 0 ? stay_at_gate(task, NULL, 0) : 0;
+
+    return code ? code : square(task, arg, size);
+}
+
 /* A pool of one worker, which is busy, and whose backlog of two is full. */
 static plait_pool_t *make_full(enum plait_when_full when_full)
 {
@@ -438,6 +453,22 @@ static void full_backlog_refuses(void **state)
     assert_int_equal(shared->ran, 3);
 }
 
+static void huge_backlog_is_never_full(void **state)
+{
+    static const size_t huge[] = { SIZE_MAX, SIZE_MAX - 1, SIZE_MAX / 2 + 1, SIZE_MAX / 2 };
+
+    for (size_t i = 0; i < sizeof huge / sizeof huge[0]; i++) {
+        plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 2, .backlog = huge[i], .when_full = PLAIT_FULL_REFUSES });
+
+        plait_pool_pause(pool);
+        for (int task = 0; task < 10; task++)
+            assert_int_equal(plait_pool_apply_async(pool, count_run, NULL, 0, NULL), 0);
+        plait_pool_resume(pool);
+        pool_unmake(pool);
+        assert_int_equal(shared->ran, 10);
+    }
+}
+
 static void full_backlog_makes_the_caller_wait(void **state)
 {
     plait_pool_t *pool = make_full(PLAIT_FULL_WAITS);
@@ -455,6 +486,99 @@ static void full_backlog_makes_the_caller_wait(void **state)
         assert_int_equal(plait_pool_apply_async(pool, count_run, NULL, 0, NULL), 0);
     pool_unmake(pool);
     assert_int_equal(shared->ran, 202);
+}
+
+static void full_backlog_is_waited_for_until_the_deadline(void **state)
+{
+    static const double patience[] = { 0, 0.03 };
+    plait_pool_t *pool = make_full(PLAIT_FULL_WAITS);
+    long items[4] = { 1, 2, 3, 4 }, results[4];
+
+    for (int i = 0; i < 2; i++) {
+        plait_time_t start = plait_now(), until = patience[i] > 0 ? plait_after(patience[i]) : PLAIT_NOW;
+
+        assert_int_equal(plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, until), ETIMEDOUT);
+        assert_true(plait_now() >= until && plait_now() - start < 10000000000);
+        until = patience[i] > 0 ? plait_after(patience[i]) : PLAIT_NOW;
+        memset(results, 1, sizeof results);
+        assert_int_equal(plait_pool_map(pool, square, items, sizeof items[0], 4, results, sizeof results[0], until), ETIMEDOUT);
+        assert_true(plait_now() >= until && plait_now() - start < 20000000000);
+        for (int j = 0; j < 4; j++)
+            assert_int_equal(results[j], 0);
+    }
+    open_gate();
+    assert_int_equal(plait_pool_apply(pool, count_run, NULL, 0, NULL, NULL, plait_after(SECONDS)), 0);
+    pool_unmake(pool);
+    assert_int_equal(shared->ran, 3);
+}
+
+/* What could be submitted has its results, if it is done. */
+static void map_cut_by_its_deadline_has_what_was_done(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1, .backlog = 1 });
+    long items[] = { 2, 3, -1, 4, 5, 6 }, results[6];
+    struct plait_map_opts opts = { .items = items, .item_size = sizeof items[0], .count = 6, .results = results,
+                                   .result_size = sizeof results[0], .chunk_size = 1 };
+
+    assert_int_equal(plait_pool_map_with(pool, square_but_at_gate, &opts, plait_after(0.2)), ETIMEDOUT);
+    for (int i = 2; i < 6; i++)
+        assert_int_equal(results[i], 0);
+    open_gate();
+    assert_int_equal(plait_pool_map_with(pool, square_but_at_gate, &opts, plait_after(SECONDS)), 0);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(results[i], items[i] * items[i]);
+    pool_unmake(pool);
+}
+
+static void imap_waits_for_room_until_the_deadline(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1, .backlog = 2 });
+    long items[6] = { 0, 1, 2, 3, 4, 5 };
+    struct plait_imap_opts opts = { .items = items, .item_size = sizeof items[0], .count = 6, .chunk_size = 1, .look_ahead = 1 };
+    struct plait_imap_result result;
+    plait_imap_t *imap;
+    plait_time_t until;
+
+    assert_int_equal(plait_pool_imap(pool, square, &opts, &imap), 0);
+    assert_int_equal(plait_imap_next(imap, &result, plait_after(SECONDS)), 0);
+    assert_int_equal(plait_pool_apply_async(pool, stay_at_gate, NULL, 0, NULL), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(plait_pool_apply_async(pool, count_run, NULL, 0, NULL), 0);
+    assert_int_equal(plait_imap_next(imap, &result, PLAIT_NOW), ETIMEDOUT);
+    until = plait_after(0.03);
+    assert_int_equal(plait_imap_next(imap, &result, until), ETIMEDOUT);
+    assert_true(plait_now() >= until);
+    open_gate();
+    for (long i = 1; i < 6; i++) {
+        assert_int_equal(plait_imap_next(imap, &result, plait_after(SECONDS)), 0);
+        assert_int_equal(result.index, i);
+        assert_int_equal(*(const long *)result.bytes, i * i);
+    }
+    assert_int_equal(plait_imap_next(imap, &result, PLAIT_NOW), EPIPE);
+    plait_imap_free(imap);
+    pool_unmake(pool);
+}
+
+/* It neither keeps the imap from being made, nor results that are there from being read. */
+static void imap_with_chunks_does_not_wait_for_room(void **state)
+{
+    plait_pool_t *pool = make(&(struct plait_pool_opts){ .workers = 1, .backlog = 2 });
+    long items[6] = { 0, 1, 2, 3, 4, 5 };
+    struct plait_imap_opts opts = { .items = items, .item_size = sizeof items[0], .count = 6, .chunk_size = 1 };
+    struct plait_imap_result result;
+    plait_imap_t *imap;
+
+    assert_int_equal(plait_pool_apply_async(pool, stay_at_gate, NULL, 0, NULL), 0);
+    assert_int_equal(plait_pool_imap(pool, square, &opts, &imap), 0);
+    assert_int_equal(plait_imap_next(imap, &result, PLAIT_NOW), ETIMEDOUT);
+    assert_int_equal(plait_imap_next(imap, &result, plait_after(0.03)), ETIMEDOUT);
+    open_gate();
+    for (long i = 0; i < 6; i++) {
+        assert_int_equal(plait_imap_next(imap, &result, plait_after(SECONDS)), 0);
+        assert_int_equal(result.index, i);
+    }
+    plait_imap_free(imap);
+    pool_unmake(pool);
 }
 
 static void full_backlog_makes_the_caller_run_it(void **state)
@@ -596,14 +720,6 @@ static void many_who_wait_for_room_lose_nothing(void **state)
     assert_true(most <= BACKLOG + 2);
 }
 
-static int square(plait_task_t *task, const void *arg, size_t size)
-{
-    long value = *(const long *)arg;
-
-    value *= value;
-    return plait_task_return(task, &value, sizeof value);
-}
-
 static void map_is_not_refused_by_a_backlog(void **state)
 {
     enum { COUNT = 1000 };
@@ -734,7 +850,12 @@ int main(int argc, char **argv)
         CONTRACT(elastic_pool_with_everything_loses_no_task),
         CONTRACT(elastic_pool_grows_after_it_was_closed),
         CONTRACT(full_backlog_refuses),
+        CONTRACT(huge_backlog_is_never_full),
         CONTRACT(full_backlog_makes_the_caller_wait),
+        CONTRACT(full_backlog_is_waited_for_until_the_deadline),
+        CONTRACT(map_cut_by_its_deadline_has_what_was_done),
+        CONTRACT(imap_waits_for_room_until_the_deadline),
+        CONTRACT(imap_with_chunks_does_not_wait_for_room),
         CONTRACT(full_backlog_makes_the_caller_run_it),
         CONTRACT(who_waits_for_room_learns_of_the_end),
         CONTRACT(cancelled_task_makes_room),

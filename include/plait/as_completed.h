@@ -31,14 +31,15 @@ PLAIT_BEGIN_DECLS
  */
 typedef struct plait_as_completed plait_as_completed_t;
 
-/* Make a set of `count` futures (0 allowed). EINVAL: nowhere to put it, or no array. ENOMEM. */
+/* Make a set of `count` futures (0 allowed). EINVAL: nowhere to put it, no array, or a NULL in it. ENOMEM. */
 PLAIT_API int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const *futures, size_t count);
 
-/* Put in one more; one that is in there already is given once more. ENOMEM. */
+/* Put in one more; one that is in there already is given once more. EINVAL: no future. ENOMEM. */
 PLAIT_API int plait_as_completed_add(plait_as_completed_t *set, plait_future_t *future);
 
 /*
- * Get the next that is done. 0; EPIPE: all that were added have been given; ETIMEDOUT; ECANCELED: the caller's token was set.
+ * Get the next that is done. 0; EPIPE: all that were added have been given; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD,
+ * in a child of fork: all that are left are of a parent's pool.
  */
 PLAIT_API int plait_as_completed_next(plait_as_completed_t *set, plait_future_t **future_out, plait_time_t deadline);
 

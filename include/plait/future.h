@@ -72,13 +72,16 @@ typedef struct plait_pool plait_pool_t; /* <plait/pool.h> */
  * Returns 0, or
  *   ETIMEDOUT   not done by the deadline (plait_future_is_ready tells this from a task that failed with this code)
  *   ECANCELED   it was cancelled, or the caller's cancel token was set
- *   EOWNERDEAD  its worker died; the text says of what
+ *   EOWNERDEAD  its worker died; the text says of what. Or it is not done, and its pool a parent's: see plait_future_wait
  *   any other   the code that the task function returned
  */
 PLAIT_API int plait_future_get(plait_future_t *future, const void **bytes_out, size_t *size_out,
                                plait_time_t deadline);
 
-/* Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. */
+/*
+ * Wait until it is done, however. 0; ETIMEDOUT; ECANCELED: the caller's token was set. EOWNERDEAD, at once: it was not done when this process was
+ * forked, and its pool is the parent's, which tells nothing here.
+ */
 PLAIT_API int plait_future_wait(plait_future_t *future, plait_time_t deadline);
 
 /* plait_future_wait as an entry of plait_wait_any. A pool's worker may run the task itself, as in plait_future_wait. */
@@ -108,7 +111,7 @@ PLAIT_API int plait_future_cancel(plait_future_t *future);
  * order in which they were added, and may free the future. One that takes long, or waits, keeps others of that thread waiting: on processes it may
  * wait for tasks of its pool and for sets of them, but not for what callbacks bring on, which are chains and plait_pool_map_async. One that ends
  * its thread instead of returning costs that thread, which a pool replaces, and nothing else; under musl, which takes nothing off the stack of a
- * thread that ends, also half a KiB of it for each further one that is called there and does the same. ENOMEM.
+ * thread that ends, also half a KiB of it for each further one that is called there and does the same. EINVAL: no future, or no callback. ENOMEM.
  */
 PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plait_future_t *future, void *context),
                                    void *context);
@@ -124,7 +127,7 @@ PLAIT_API int plait_future_on_done(plait_future_t *future, void (*callback)(plai
  *
  * With a pool of NULL fn runs where callbacks are called, which suits short functions that do not wait. Cancelling *next_out
  * leaves the first future alone; freeing it does not keep fn from running. If the pool is closed by then, *next_out fails with
- * EPIPE, and likewise with whatever else apply_async answers. EINVAL: no function, or nowhere to put the future. ENOMEM.
+ * EPIPE, and likewise with whatever else apply_async answers. EINVAL: no future, no function, or nowhere to put the new one. ENOMEM.
  */
 PLAIT_API int plait_future_then(plait_future_t *future, plait_pool_t *pool, plait_task_fn *fn,
                                 plait_future_t **next_out);
@@ -138,8 +141,9 @@ enum plait_future_when {
 
 /*
  * Wait for some of `count` futures. *index_out (may be NULL) receives the index of one that is done (FIRST_COMPLETED) or has failed
- * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EINVAL:
- * no array, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
+ * (FIRST_FAILED), else count. 0, also if there are none to wait for; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD as plait_future_wait, if only such
+ * are left to wait for, or, for PLAIT_ALL_COMPLETED, at the first of them; EINVAL:
+ * no array, or a NULL in it, or something else than one of the three; ENOMEM, before anything was waited for. Which are done, plait_future_is_ready
  * tells; to get one after the other as they come, see <plait/as_completed.h>.
  */
 PLAIT_API int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum plait_future_when when,

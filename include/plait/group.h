@@ -31,12 +31,12 @@ typedef struct plait_group plait_group_t;
 /* Make an empty group. EINVAL: nowhere to put it. ENOMEM. */
 PLAIT_API int plait_group_new(plait_group_t **group_out);
 
-/* Put a future in; one that is in there already counts twice. ENOMEM. */
+/* Put a future in; one that is in there already counts twice. EINVAL: no future. ENOMEM. */
 PLAIT_API int plait_group_add(plait_group_t *group, plait_future_t *future);
 
 /*
- * Wait until all that are in it are done, however that is. 0; ETIMEDOUT; ECANCELED: the caller's token was set. An empty group needs no
- * wait.
+ * Wait until all that are in it are done, however that is. 0; ETIMEDOUT; ECANCELED: the caller's token was set; EOWNERDEAD, in a child of fork: all
+ * that are left are of a parent's pool. An empty group needs no wait.
  */
 PLAIT_API int plait_group_wait(plait_group_t *group, plait_time_t deadline);
 

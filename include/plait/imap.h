@@ -34,6 +34,8 @@ PLAIT_BEGIN_DECLS
  * An item whose function fails has its code and text; the others are not concerned. If a worker process dies, all items of the chunk that
  * it had fail with EOWNERDEAD.
  *
+ * Where the pool has a backlog, and it is full, room is waited for only while no chunk is under way; in plait_imap_next until its deadline.
+ *
  * One thread at a time reads; it also calls the source, in plait_imap_next and in the call that makes the imap. Nothing goes on in the
  * background but what was submitted.
  */

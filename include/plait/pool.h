@@ -37,9 +37,10 @@ PLAIT_BEGIN_DECLS
  * Ctrl-C is the program's to handle.
  *
  * A task may submit tasks to the pool it runs in only on threads; one that waits there for a task not yet started runs
- * it itself, so that nesting cannot deadlock.
+ * it itself, so that nesting cannot deadlock. A task that is run so is run to its end, also past the deadline of who waits; with PLAIT_NOW
+ * none is run.
  *
- * A child after fork has none of the workers: there, apply answers EPIPE and join EOWNERDEAD.
+ * A child after fork has none of the workers: there, apply answers EPIPE, and join EOWNERDEAD, as do waits for what is not done.
  *
  * A task that ends its thread instead of returning (pthread_exit, plait_thread_fail) fails with EOWNERDEAD and costs its worker, which
  * is replaced; on threads also the tasks that waited in that worker for this one. A worker's finalizer is not called then.
@@ -50,9 +51,9 @@ enum plait_backend { PLAIT_THREADS = 0, PLAIT_PROCESSES = 1 };
 
 /* What becomes of a task that is submitted while the backlog is full. */
 enum plait_when_full {
-    PLAIT_FULL_WAITS = 0,    /* the caller waits for room; it is cancelled by its token */
+    PLAIT_FULL_WAITS = 0,    /* the caller waits for room, until the deadline, if the call has one; it is cancelled by its token */
     PLAIT_FULL_REFUSES = 1,  /* EAGAIN; the parts of a map wait all the same */
-    PLAIT_FULL_RUNS_HERE = 2 /* the caller runs the task itself, in the program; the future is then done */
+    PLAIT_FULL_RUNS_HERE = 2 /* the caller runs the task itself, in the program; the future is then done. Past its deadline: as above */
 };
 
 /*
@@ -97,7 +98,7 @@ PLAIT_INLINE_ALWAYS int plait_pool_new(plait_pool_t **pool_out, const struct pla
 
 /*
  * Submit a task; arg[0..arg_size) is copied. *future_out receives its future; with NULL nobody cares for
- * the outcome. EPIPE: closed. EINVAL: no function, or one that lies in no loaded module (processes). ENOMEM,
+ * the outcome. EPIPE: closed. EINVAL: no pool, no function, or one that lies in no loaded module (processes). ENOMEM,
  * ENOSPC: no room for the argument. Where there is a backlog: EAGAIN, ECANCELED: it is full, see enum plait_when_full.
  */
 PLAIT_API int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
@@ -145,7 +146,7 @@ PLAIT_INLINE_ALWAYS int plait_pool_submit(plait_pool_t *pool, const struct plait
 /*
  * Run a task and wait for it. Up to *result_size bytes of the result are copied to `result` (may be NULL, with
  * result_size NULL), *result_size becomes the whole length. Errors as apply_async and plait_future_get; after
- * ETIMEDOUT and ECANCELED the task is cancelled as by plait_future_cancel.
+ * ETIMEDOUT and ECANCELED the task is cancelled as by plait_future_cancel, or, if the backlog was full, has not been submitted.
  */
 PLAIT_API int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
                                void *result, size_t *result_size, plait_time_t deadline);
@@ -153,7 +154,8 @@ PLAIT_API int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void
 /*
  * Run fn on each of `count` items of item_size bytes and wait for all; result i, of result_size bytes (0: none), goes
  * to place i of `results`, cut or padded with zeros. Items are sent in chunks, whose start is aligned to 16. On failure the first error by index is
- * returned, after all have ended; the places of failed ones are zero. Errors as apply.
+ * returned, after all have ended; the places of failed ones are zero. At the deadline what has not ended is cancelled, what a full backlog
+ * has kept from being submitted is left out, and both have failed with ETIMEDOUT. Errors as apply.
  */
 PLAIT_API int plait_pool_map(plait_pool_t *pool, plait_task_fn *fn, const void *items, size_t item_size,
                              size_t count, void *results, size_t result_size, plait_time_t deadline);
@@ -223,10 +225,10 @@ struct plait_pool_stats {
     unsigned long long failed;
 };
 
-/* Read the figures. Always 0. */
+/* Read the figures. EINVAL: nowhere to put them. */
 PLAIT_API int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_out);
 
-/* Read what worker `number` is doing. EINVAL: there is no such number; they go from 0 to before opts.workers. */
+/* Read what worker `number` is doing. EINVAL: there is no such number; they go from 0 to before opts.workers. Or nowhere to put it. */
 PLAIT_API int plait_pool_worker(const plait_pool_t *pool, unsigned number, struct plait_pool_worker *worker_out);
 
 PLAIT_END_DECLS

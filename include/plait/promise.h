@@ -40,7 +40,7 @@ PLAIT_API int plait_promise_new(plait_promise_t **promise_out, plait_future_t **
  */
 PLAIT_API int plait_promise_begin(plait_promise_t *promise);
 
-/* Keep it: the future succeeds with a copy of `size` bytes (0 allowed). 0; ECANCELED; EINVAL: kept before; ENOMEM: nothing done. */
+/* Keep it: the future succeeds with a copy of `size` bytes (0 allowed). 0; ECANCELED; EINVAL: kept before, or no bytes; ENOMEM: nothing done. */
 PLAIT_API int plait_promise_set(plait_promise_t *promise, const void *bytes, size_t size);
 
 /*

@@ -31,12 +31,13 @@ static void on_left(struct plait__members *members, struct plait__member *member
 
 int plait_as_completed_add(plait_as_completed_t *set, plait_future_t *future)
 {
-    return plait__members_add(&set->members, future);
+    return future ? plait__members_add(&set->members, future) : EINVAL;
 }
 
 int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const *futures, size_t count)
 {
     plait_as_completed_t *set;
+    int err;
 
     if (!set_out || (count && !futures))
         return EINVAL;
@@ -45,16 +46,26 @@ int plait_as_completed_new(plait_as_completed_t **set_out, plait_future_t *const
         return ENOMEM;
     plait__members_init(&set->members, on_left);
     set->done = (struct plait__member_list){ NULL, &set->done.first };
-    for (size_t i = 0; i < count; i++)
-        if (plait_as_completed_add(set, futures[i]) != 0) {
+    for (size_t i = 0; i < count; i++) {
+        err = plait_as_completed_add(set, futures[i]);
+        if (err) {
             plait_as_completed_free(set);
-            return ENOMEM;
+            return err;
         }
+    }
     *set_out = set;
     return 0;
 }
 
-/* Take one that is done. EPIPE: there will be none. EAGAIN: not yet; *seen_out: until `changes` differs. */
+/* With the lock held: why is none done? */
+static int reason(const plait_as_completed_t *set)
+{
+    if (load64_relaxed(&set->members.count) == 0)
+        return EPIPE;
+    return plait__members_are_orphans(&set->members) ? EOWNERDEAD : EAGAIN;
+}
+
+/* Take one that is done. EPIPE, EOWNERDEAD: there will be none. EAGAIN: not yet; *seen_out: until `changes` differs. */
 static int take(plait_as_completed_t *set, plait_future_t **future_out, uint32_t *seen_out)
 {
     struct plait__members *members = &set->members;
@@ -68,7 +79,7 @@ static int take(plait_as_completed_t *set, plait_future_t **future_out, uint32_t
         if (add64_relaxed(&members->count, (uint64_t)-1) == 1)
             plait__members_wake(members, UINT_MAX);
     } else {
-        err = load64_relaxed(&members->count) ? EAGAIN : EPIPE;
+        err = reason(set);
         *seen_out = load_relaxed(&members->changes);
     }
     pthread_mutex_unlock(&members->lock);
@@ -85,7 +96,7 @@ int plait_as_completed_next(plait_as_completed_t *set, plait_future_t **future_o
     int err;
 
     while ((err = take(set, future_out, &seen)) == EAGAIN) {
-        if (plait__members_help(&set->members))
+        if (deadline > PLAIT_NOW && plait__members_help(&set->members))
             continue;
         err = plait_wait(&set->members.changes, seen, 0, deadline);
         if (err)

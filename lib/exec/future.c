@@ -24,7 +24,7 @@
  * thread at a time does the calling, in order, and goes on until the list is empty: so order is kept when a callback is
  * added meanwhile.
  *
- * A worker that waits runs the task itself if it can. Where that becomes possible only while it sleeps (a chain's second
+ * A worker that waits runs the task itself if it can, but for PLAIT_NOW, which only looks. Where that becomes possible only while it sleeps (a chain's second
  * task, then.c) it is stirred: the state word changes, without meaning anything else.
  */
 
@@ -196,8 +196,11 @@ bool plait__future_ignore(plait_future_t *future, struct plait__callback *callba
 
 int plait_future_on_done(plait_future_t *future, void (*call)(plait_future_t *future, void *context), void *context)
 {
-    struct plait__callback *callback = malloc(sizeof *callback);
+    struct plait__callback *callback;
 
+    if (!future || !call)
+        return EINVAL;
+    callback = malloc(sizeof *callback);
     if (!callback)
         return ENOMEM;
     *callback = (struct plait__callback){ .call = call, .context = context, .allocated = true };
@@ -288,6 +291,11 @@ bool plait_future_is_ready(const plait_future_t *future)
     return (load_acquire(future->word) & TASK_STATUS) == TASK_DONE; /* E2 */
 }
 
+bool plait__future_is_orphan(const plait_future_t *future)
+{
+    return future->pool && plait__pool_is_inherited(future->pool);
+}
+
 bool plait__future_help(plait_future_t *future)
 {
     return plait__pool_is_anyones() && future->kind->help && future->kind->help(future);
@@ -313,7 +321,9 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
         uint32_t seen;
         int err;
 
-        if (plait__future_help(future))
+        if (plait__future_is_orphan(future))
+            return EOWNERDEAD;
+        if (deadline > PLAIT_NOW && plait__future_help(future))
             continue;
         if (!has_spun) {
             has_spun = true;
@@ -334,7 +344,11 @@ int plait_future_wait(plait_future_t *future, plait_time_t deadline)
 
 static int attempt_wait(struct plait__waiting *waiting)
 {
-    return plait_future_is_ready(waiting->entry->object) ? 0 : EAGAIN;
+    const plait_future_t *future = waiting->entry->object;
+
+    if (plait_future_is_ready(future))
+        return 0;
+    return plait__future_is_orphan(future) ? EOWNERDEAD : EAGAIN;
 }
 
 static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)
@@ -401,6 +415,9 @@ int plait_future_wait_many(plait_future_t *const *futures, size_t count, enum pl
 
     if ((!futures && count) || (unsigned)when > PLAIT_FIRST_FAILED)
         return EINVAL;
+    for (size_t i = 0; i < count; i++)
+        if (!futures[i])
+            return EINVAL;
     if (when == PLAIT_ALL_COMPLETED)
         for (size_t i = 0; i < count && err == 0; i++)
             err = plait_future_wait(futures[i], deadline);

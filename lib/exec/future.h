@@ -97,6 +97,9 @@ void plait__future_listen(plait_future_t *future, struct plait__callback *callba
 /* Take it back. False: it has been called, or is about to be. */
 bool plait__future_ignore(plait_future_t *future, struct plait__callback *callback);
 
+/* Is the pool, which is to end it, a parent's? Then there is nobody here who does. */
+bool plait__future_is_orphan(const plait_future_t *future);
+
 /* The caller is about to wait for it: run it here, if it is a worker that can. */
 bool plait__future_help(plait_future_t *future);
 

@@ -65,33 +65,36 @@ int plait_group_new(plait_group_t **group_out)
 
 int plait_group_add(plait_group_t *group, plait_future_t *future)
 {
-    return plait__members_add(&group->members, future);
+    return future ? plait__members_add(&group->members, future) : EINVAL;
 }
 
-/* Is there nobody left? *seen_out: until `changes` differs there is. */
-static bool is_empty(plait_group_t *group, uint32_t *seen_out)
+/* 0: there is nobody left. EOWNERDEAD: those that are will stay. EAGAIN: there are some; *seen_out: until `changes` differs. */
+static int look(plait_group_t *group, uint32_t *seen_out)
 {
-    bool empty;
+    int err = EAGAIN;
 
     pthread_mutex_lock(&group->members.lock);
-    empty = load64_relaxed(&group->members.count) == 0;
+    if (load64_relaxed(&group->members.count) == 0)
+        err = 0;
+    else if (plait__members_are_orphans(&group->members))
+        err = EOWNERDEAD;
     *seen_out = load_relaxed(&group->members.changes);
     pthread_mutex_unlock(&group->members.lock);
-    return empty;
+    return err;
 }
 
 int plait_group_wait(plait_group_t *group, plait_time_t deadline)
 {
     uint32_t seen;
-    int err = 0;
+    int err = 0, state;
 
-    while (!is_empty(group, &seen)) {
+    while ((state = look(group, &seen)) == EAGAIN) {
         if (err)
             return err;
-        if (!plait__members_help(&group->members))
+        if (deadline <= PLAIT_NOW || !plait__members_help(&group->members))
             err = plait_wait(&group->members.changes, seen, 0, deadline);
     }
-    return 0;
+    return state;
 }
 
 int plait_group_cancel(plait_group_t *group)
@@ -139,10 +142,10 @@ int plait_group_free(plait_group_t *group)
 static int attempt_wait(struct plait__waiting *waiting)
 {
     uint32_t seen = 0;
-    bool empty = is_empty(waiting->entry->object, &seen);
+    int err = look(waiting->entry->object, &seen);
 
     waiting->kept = seen;
-    return empty ? 0 : EAGAIN;
+    return err;
 }
 
 static bool enlist_wait(struct plait__waiting *waiting, struct plait_wait_word *word_out)

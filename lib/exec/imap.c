@@ -97,7 +97,7 @@ static size_t chunk_size(const struct plait_imap *imap)
 }
 
 /* Submit what is packed as a chunk. */
-static int submit_packed(struct plait_imap *imap)
+static int submit_packed(struct plait_imap *imap, plait_time_t deadline)
 {
     struct plait__work work = { .arg_size = imap->packed.size, .count = imap->packed_count, .is_packed = true };
     struct chunk *chunk = malloc(sizeof *chunk);
@@ -106,7 +106,7 @@ static int submit_packed(struct plait_imap *imap)
     if (!chunk)
         return ENOMEM;
     *chunk = (struct chunk){ .first = imap->taken - imap->packed_count, .count = imap->packed_count };
-    err = plait__pool_submit(imap->pool, imap->fn, imap->packed.start, &work, &chunk->future);
+    err = plait__pool_submit(imap->pool, imap->fn, imap->packed.start, &work, &chunk->future, deadline);
     if (err) {
         free(chunk);
         return err;
@@ -126,8 +126,11 @@ static bool has_room(const struct plait_imap *imap)
                                  : imap->chunk_count < (size_t)CHUNKS_PER_WORKER * imap->pool->workers;
 }
 
-/* Submit as much as the look-ahead allows. 0; or why the next chunk could not be submitted. */
-static int fill_up(struct plait_imap *imap)
+/*
+ * Submit as much as the look-ahead allows. 0; or why the next chunk could not be submitted. For room in a backlog it waits only if there
+ * is no chunk to wait for instead.
+ */
+static int fill_up(struct plait_imap *imap, plait_time_t deadline)
 {
     int err = 0;
 
@@ -137,7 +140,7 @@ static int fill_up(struct plait_imap *imap)
         while (imap->end == 0 && imap->packed_count < wanted && imap->packed.size < CHUNK_BYTES_MAX)
             take_item(imap);
         if (imap->packed_count)
-            err = submit_packed(imap);
+            err = submit_packed(imap, imap->chunks ? PLAIT_NOW : deadline);
     }
     if (err == EPIPE) { /* the pool was closed */
         imap->end = ECANCELED;
@@ -225,14 +228,14 @@ int plait_imap_next(plait_imap_t *imap, struct plait_imap_result *result_out, pl
 
     if (!imap->current || imap->read == imap->current->count) {
         end_current(imap);
-        err = fill_up(imap);
+        err = fill_up(imap, deadline);
         if (!imap->chunks)
             return err ? err : imap->end;
         err = await_chunk(imap, deadline, &future);
         if (err)
             return err;
         begin_chunk(imap, future);
-        fill_up(imap); /* what cannot be submitted now is told when it is missing */
+        fill_up(imap, PLAIT_NOW); /* what cannot be submitted now is told when it is missing */
     }
     read_one(imap, result_out);
     return 0;
@@ -264,7 +267,7 @@ int plait_pool_imap_sized(plait_pool_t *pool, plait_task_fn *fn, const struct pl
     imap->chunk_size = 1;
     err = unordered ? plait_as_completed_new(&imap->done, NULL, 0) : 0;
     if (err == 0)
-        err = fill_up(imap);
+        err = fill_up(imap, PLAIT_FOREVER);
     if (err && !imap->chunks) {
         plait_imap_free(imap);
         return err;

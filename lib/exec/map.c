@@ -3,7 +3,8 @@
  * How it works
  *
  * A map is made of ordinary tasks, its chunks, each with a run of items as its argument and all their results as its result
- * (task.c). They are submitted at once, four for each worker, so that workers which are done sooner get more.
+ * (task.c). They are submitted at once, four for each worker, so that workers which are done sooner get more. What a full backlog
+ * has no room for until the deadline is not submitted, and has failed.
  *
  * map waits for one chunk after the other, or, to tell its progress, first for each as it is done (as_completed.h), in the
  * caller's thread: so nobody touches the progress once the call has returned. map_async makes a future of its own kind, with
@@ -45,26 +46,27 @@ static size_t count_in(const struct request *r, size_t chunk)
 
 static int check(struct request *r)
 {
-    size_t most = (size_t)CHUNKS_PER_WORKER * r->pool->workers, bytes;
+    size_t most, bytes;
 
-    if (r->progress && most < CHUNKS_TO_SHOW)
-        most = CHUNKS_TO_SHOW;
-    if (!r->fn || (!r->items && r->item_size && r->count) || __builtin_mul_overflow(r->count, r->item_size, &bytes) ||
+    if (!r->pool || !r->fn || (!r->items && r->item_size && r->count) || __builtin_mul_overflow(r->count, r->item_size, &bytes) ||
         __builtin_mul_overflow(r->count, r->result_size, &bytes))
         return EINVAL;
+    most = (size_t)CHUNKS_PER_WORKER * r->pool->workers;
+    if (r->progress && most < CHUNKS_TO_SHOW)
+        most = CHUNKS_TO_SHOW;
     if (r->chunk == 0)
         r->chunk = r->count / most + (r->count % most != 0);
     r->chunks = r->count ? r->count / r->chunk + (r->count % r->chunk != 0) : 0;
     return 0;
 }
 
-static int submit_chunk(const struct request *r, size_t chunk, plait_future_t **future_out)
+static int submit_chunk(const struct request *r, size_t chunk, plait_future_t **future_out, plait_time_t deadline)
 {
     size_t n = count_in(r, chunk);
     struct plait__work work = { .arg_size = n * r->item_size, .count = n, .item_size = r->item_size,
                                 .result_size = r->result_size };
 
-    return plait__pool_submit(r->pool, r->fn, r->items + chunk * r->chunk * r->item_size, &work, future_out);
+    return plait__pool_submit(r->pool, r->fn, r->items + chunk * r->chunk * r->item_size, &work, future_out, deadline);
 }
 
 /* Put the results of a chunk that has ended in place; returns why it, or its first item that did, has failed. */
@@ -138,7 +140,7 @@ static int map_and_wait(struct request *r, char *results, plait_time_t deadline)
     if (r->progress)
         plait_progress_expect(r->progress, r->count, 0);
     for (; begun < r->chunks && submit_err == 0; begun += submit_err == 0)
-        submit_err = submit_chunk(r, begun, &futures[begun]);
+        submit_err = submit_chunk(r, begun, &futures[begun], deadline);
     if (submit_err && r->result_size)
         memset(results + begun * r->chunk * r->result_size, 0, (r->count - begun * r->chunk) * r->result_size);
     if (r->progress && begun)
@@ -297,9 +299,12 @@ static void on_part(plait_future_t *future, void *context)
 
 static struct map *make_map(const struct request *r)
 {
-    struct map *map = calloc(1, sizeof *map + r->chunks * sizeof map->parts[0]);
-    size_t size = r->count * r->result_size;
+    size_t size = r->count * r->result_size, bytes; /* check: the product fits */
+    struct map *map;
 
+    if (__builtin_mul_overflow(r->chunks, sizeof map->parts[0], &bytes) || __builtin_add_overflow(bytes, sizeof *map, &bytes))
+        return NULL;
+    map = calloc(1, bytes);
     if (!map)
         return NULL;
     map->results = malloc(size ? size : 1);
@@ -337,7 +342,7 @@ static int map_async(struct request *r, plait_future_t **future_out)
     if (!map)
         return ENOMEM;
     for (size_t i = 0; i < r->chunks; i++) {
-        err = submit_chunk(r, i, &map->parts[i].future);
+        err = submit_chunk(r, i, &map->parts[i].future, PLAIT_FOREVER);
         if (err) {
             give_up(map, i);
             return err;

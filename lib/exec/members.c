@@ -116,6 +116,16 @@ int plait__members_add(struct plait__members *set, plait_future_t *future)
     return 0;
 }
 
+/* Outside of children of fork the first one is none. */
+bool plait__members_are_orphans(const struct plait__members *set)
+{
+    const struct plait__member *member = set->waiting.first;
+
+    while (member && plait__future_is_orphan(member->future))
+        member = member->next;
+    return !member && set->waiting.first;
+}
+
 plait_future_t *plait__members_next(struct plait__members *set)
 {
     plait_future_t *future = NULL;

@@ -50,6 +50,9 @@ plait_future_t *plait__members_next(struct plait__members *set);
 /* The calling worker runs one of those that are not done, if it can; each is tried once. */
 bool plait__members_help(struct plait__members *set);
 
+/* With the lock held: are there some that are not done, and all of them a parent's? Nobody will end them here. */
+bool plait__members_are_orphans(const struct plait__members *set);
+
 /* Somebody who sleeps, or all of them, shall look again. With the lock held: the set may be freed as soon as it is not. */
 void plait__members_wake(struct plait__members *set, unsigned sleepers);
 

@@ -111,6 +111,7 @@ static int run_all(struct plait_task *task, plait_task_fn *fn, const struct plai
     item.stop = task->stop;
     item.worker = task->worker;
     item.attempt = task->attempt;
+    item.epoch = task->epoch;
     item.room = plait__task_room;
     for (uint64_t i = 0; i < work->count && err == 0; i++) {
         const struct item *next = (const struct item *)(const void *)items;
@@ -118,7 +119,7 @@ static int run_all(struct plait_task *task, plait_task_fn *fn, const struct plai
         item.result = NULL;
         item.result_size = 0;
         item.text[0] = '\0';
-        err = pack_result(results, &item, fn(&item, next->bytes, next->size));
+        err = pack_result(results, &item, plait__task_call(&item, fn, next->bytes, next->size));
         items += rounded(sizeof *next + next->size);
     }
     free(item.context);

@@ -11,7 +11,6 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
-#include "base/fork_epoch.h"
 #include "base/options.h"
 #include "base/tls.h"
 #include "exec/kept.h"
@@ -101,6 +100,16 @@ int plait_pool_new_sized(plait_pool_t **pool_out, const struct plait_pool_opts *
     return err;
 }
 
+/* As many that no difference of counts comes near it: any number. */
+static uint64_t under_way_max(const struct plait_pool_opts *opts)
+{
+    uint64_t most = INT64_MAX;
+
+    if (!opts->backlog)
+        return 0;
+    return opts->backlog < most - opts->workers ? opts->backlog + (uint64_t)opts->workers : most;
+}
+
 void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend *backend, const struct plait_pool_opts *opts,
                        const struct plait__pool_setup *setup)
 {
@@ -109,7 +118,7 @@ void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend
     pool->epoch = plait__fork_epoch_renew();
     pool->workers = opts->workers;
     pool->setup = *setup;
-    pool->under_way_max = opts->backlog ? opts->backlog + opts->workers : 0;
+    pool->under_way_max = under_way_max(opts);
     pool->when_full = opts->when_full;
     pool->room = &pool->own_room;
     snprintf(pool->name, sizeof pool->name, "%s", opts->name);
@@ -150,17 +159,11 @@ void plait__pool_unreference(struct plait_pool *pool)
     pool->backend->destroy(pool);
 }
 
-/* In a child after fork the workers are not ours. */
-static bool is_inherited(const struct plait_pool *pool)
-{
-    return pool->epoch != plait__fork_epoch();
-}
-
 /* ---- Submitting ------------------------------------------------------------------------ */
 
 bool plait__pool_is_open(const struct plait_pool *pool)
 {
-    return !is_inherited(pool) && load_acquire(&pool->state) == POOL_RUNNING;
+    return !plait__pool_is_inherited(pool) && load_acquire(&pool->state) == POOL_RUNNING;
 }
 
 /* ---- A backlog ----
@@ -194,7 +197,7 @@ static bool is_full(const struct plait_pool *pool, uint64_t so_many)
     return (int64_t)(so_many - ended(pool)) >= (int64_t)pool->under_way_max;
 }
 
-static int wait_for_room(struct plait_pool *pool)
+static int wait_for_room(struct plait_pool *pool, plait_time_t deadline)
 {
     struct plait__pool_room *room = pool->room;
     uint32_t seen;
@@ -203,18 +206,27 @@ static int wait_for_room(struct plait_pool *pool)
     add_seqcst(&room->waiters, 1); /* E1 */
     seen = load_acquire(&room->word);
     if (plait__pool_is_open(pool) && is_full(pool, load64_relaxed(&pool->submitted)))
-        err = plait_wait(&room->word, seen, pool->room_flags, PLAIT_FOREVER);
+        err = plait_wait(&room->word, seen, pool->room_flags, deadline);
     sub_release(&room->waiters, 1);
     return err;
 }
 
-/*
- * Count a task in, where there is a backlog. EBUSY: there is no room, and the caller is to run it itself. Maps wait: they
- * are not refused in the middle.
- */
-static int admit(struct plait_pool *pool, bool is_map)
+/* What to do with a task for which there is no room: an error, EBUSY: run it here, or 0: wait. Maps are not refused in the middle. */
+static int judge_full(const struct plait_pool *pool, bool is_map, plait_time_t deadline)
 {
     enum plait_when_full when_full = is_map ? PLAIT_FULL_WAITS : pool->when_full;
+    bool works = is_inside_as(pool, POOL_WORKS);
+
+    if (when_full == PLAIT_FULL_REFUSES && !works)
+        return EAGAIN;
+    if (deadline <= PLAIT_NOW || (deadline != PLAIT_FOREVER && plait_now() >= deadline))
+        return ETIMEDOUT;
+    return works || is_inside_as(pool, POOL_SUPERVISES) || when_full == PLAIT_FULL_RUNS_HERE ? EBUSY : 0;
+}
+
+/* Count a task in, where there is a backlog. EBUSY: there is no room, and the caller is to run it itself. */
+static int admit(struct plait_pool *pool, bool is_map, plait_time_t deadline)
+{
     uint64_t seen = load64_relaxed(&pool->submitted);
     int err;
 
@@ -226,13 +238,9 @@ static int admit(struct plait_pool *pool, bool is_map)
                 return 0;
             continue;
         }
-        if (when_full == PLAIT_FULL_RUNS_HERE || is_inside_as(pool, POOL_WORKS))
-            return EBUSY;
-        if (when_full == PLAIT_FULL_REFUSES)
-            return EAGAIN;
-        if (is_inside_as(pool, POOL_SUPERVISES))
-            return EBUSY;
-        err = wait_for_room(pool);
+        err = judge_full(pool, is_map, deadline);
+        if (err == 0)
+            err = wait_for_room(pool, deadline);
         if (err)
             return err;
         seen = load64_relaxed(&pool->submitted);
@@ -277,7 +285,7 @@ static int run_here(struct plait_pool *pool, plait_task_fn *fn, const void *arg,
 }
 
 int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work,
-                       plait_future_t **future_out)
+                       plait_future_t **future_out, plait_time_t deadline)
 {
     int err;
 
@@ -285,7 +293,7 @@ int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, c
         return EPIPE;
     if (!pool->under_way_max)
         return pool->backend->submit(pool, fn, arg, work, future_out);
-    err = admit(pool, work->count || work->is_packed);
+    err = admit(pool, work->count || work->is_packed, deadline);
     if (err == EBUSY)
         return run_here(pool, fn, arg, work, future_out);
     if (err)
@@ -298,14 +306,21 @@ int plait__pool_submit(plait_pool_t *pool, plait_task_fn *fn, const void *arg, c
     return err;
 }
 
-int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
-                           plait_future_t **future_out)
+/* plait_pool_apply_async, which gives up at the deadline. */
+static int apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size, plait_future_t **future_out,
+                       plait_time_t deadline)
 {
     struct plait__work work = { .arg_size = arg_size };
 
-    if (!fn || (arg_size && !arg))
+    if (!pool || !fn || (arg_size && !arg))
         return EINVAL;
-    return plait__pool_submit(pool, fn, arg, &work, future_out);
+    return plait__pool_submit(pool, fn, arg, &work, future_out, deadline);
+}
+
+int plait_pool_apply_async(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size,
+                           plait_future_t **future_out)
+{
+    return apply_async(pool, fn, arg, arg_size, future_out, PLAIT_FOREVER);
 }
 
 /* ---- With all that can be said of a task ---- */
@@ -335,7 +350,7 @@ static int submit_and_listen(plait_pool_t *pool, const struct plait_task_opts *o
     struct plait__member *member = opts->group ? plait__member_new() : NULL;
     bool enough = (callbacks || !calls) && (member || !opts->group);
     plait_future_t *future;
-    int err = enough ? plait__pool_submit(pool, opts->fn, opts->arg, work, &future) : ENOMEM;
+    int err = enough ? plait__pool_submit(pool, opts->fn, opts->arg, work, &future, PLAIT_FOREVER) : ENOMEM;
 
     if (err) {
         free(callbacks);
@@ -364,7 +379,7 @@ int plait_pool_submit_sized(plait_pool_t *pool, const struct plait_task_opts *gi
     struct plait_task_opts opts;
     struct plait__work work = { 0 };
 
-    if (plait__options_read(&opts, sizeof opts, given, given_size) || !opts.fn || (opts.arg_size && !opts.arg) ||
+    if (!pool || plait__options_read(&opts, sizeof opts, given, given_size) || !opts.fn || (opts.arg_size && !opts.arg) ||
         !span_of(opts.limit, &work.limit) || !span_of(opts.grace != 0 ? opts.grace : 1, &work.grace) ||
         !span_of(opts.retry_after, &work.retry_after))
         return EINVAL;
@@ -373,7 +388,7 @@ int plait_pool_submit_sized(plait_pool_t *pool, const struct plait_task_opts *gi
     work.priority = opts.priority;
     if (opts.callback || opts.error_callback || opts.group)
         return submit_and_listen(pool, &opts, &work, future_out);
-    return plait__pool_submit(pool, opts.fn, opts.arg, &work, future_out);
+    return plait__pool_submit(pool, opts.fn, opts.arg, &work, future_out, PLAIT_FOREVER);
 }
 
 int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, size_t arg_size, void *result,
@@ -386,7 +401,7 @@ int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, siz
 
     if (result && !result_size)
         return EINVAL;
-    err = plait_pool_apply_async(pool, fn, arg, arg_size, &future);
+    err = apply_async(pool, fn, arg, arg_size, &future, deadline);
     if (err)
         return err;
     err = plait_future_get(future, &bytes, &size, deadline);
@@ -405,14 +420,14 @@ int plait_pool_apply(plait_pool_t *pool, plait_task_fn *fn, const void *arg, siz
 
 int plait_pool_pause(plait_pool_t *pool)
 {
-    if (!is_inherited(pool) && load_acquire(&pool->state) != POOL_TERMINATED)
+    if (!plait__pool_is_inherited(pool) && load_acquire(&pool->state) != POOL_TERMINATED)
         pool->backend->hold(pool, true);
     return 0;
 }
 
 int plait_pool_resume(plait_pool_t *pool)
 {
-    if (!is_inherited(pool))
+    if (!plait__pool_is_inherited(pool))
         pool->backend->hold(pool, false);
     return 0;
 }
@@ -437,7 +452,7 @@ static bool advance(struct plait_pool *pool, uint32_t state)
 
 int plait_pool_close(plait_pool_t *pool)
 {
-    if (is_inherited(pool) || !advance(pool, POOL_CLOSED))
+    if (plait__pool_is_inherited(pool) || !advance(pool, POOL_CLOSED))
         return 0;
     pool->backend->close(pool);
     plait__room_tell(pool->room, pool->room_flags);
@@ -446,7 +461,7 @@ int plait_pool_close(plait_pool_t *pool)
 
 static void terminate(struct plait_pool *pool, bool breaks)
 {
-    if (is_inherited(pool) || !advance(pool, POOL_TERMINATED))
+    if (plait__pool_is_inherited(pool) || !advance(pool, POOL_TERMINATED))
         return;
     pool->backend->terminate(pool, breaks);
     plait__room_tell(pool->room, pool->room_flags);
@@ -487,7 +502,7 @@ void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future)
 
 int plait_pool_join(plait_pool_t *pool, plait_time_t deadline)
 {
-    if (is_inherited(pool))
+    if (plait__pool_is_inherited(pool))
         return EOWNERDEAD;
     if (load_acquire(&pool->state) == POOL_RUNNING)
         return EINVAL;
@@ -501,7 +516,7 @@ int plait_pool_free(plait_pool_t *pool)
     plait_cancel_t *token;
     int closed, err;
 
-    if (!pool || is_inherited(pool)) /* the memory is the parent's copy: its locks may be held for ever */
+    if (!pool || plait__pool_is_inherited(pool)) /* the memory is the parent's copy: its locks may be held for ever */
         return 0;
     if (plait__pool_is_inside(pool))
         return EDEADLK;
@@ -522,11 +537,14 @@ int plait_pool_free(plait_pool_t *pool)
 
 int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_out)
 {
-    uint64_t settled = load64_relaxed(&pool->settled);
-    struct plait_pool_stats stats = { .done = settled + load64_relaxed(&pool->here),
-                                      .failed = settled + load64_relaxed(&pool->here_failed) };
-    uint64_t all, begun;
+    struct plait_pool_stats stats = { 0 };
+    uint64_t settled, all, begun;
 
+    if (!stats_out)
+        return EINVAL;
+    settled = load64_relaxed(&pool->settled);
+    stats.done = settled + load64_relaxed(&pool->here);
+    stats.failed = settled + load64_relaxed(&pool->here_failed);
     for (unsigned i = 0; i < pool->workers; i++) {
         struct plait_pool_worker worker;
 
@@ -545,7 +563,7 @@ int plait_pool_stats(const plait_pool_t *pool, struct plait_pool_stats *stats_ou
 
 int plait_pool_worker(const plait_pool_t *pool, unsigned number, struct plait_pool_worker *worker_out)
 {
-    if (number >= pool->workers)
+    if (!worker_out || number >= pool->workers)
         return EINVAL;
     pool->backend->look(pool, number, worker_out);
     return 0;

@@ -14,6 +14,7 @@
 #include <plait/wait.h>
 
 #include "base/atomic.h"
+#include "base/fork_epoch.h"
 #include "exec/future.h"
 #include "exec/pool_failure.h"
 #include "exec/task.h"
@@ -97,10 +98,16 @@ extern const struct plait__pool_backend plait__pool_processes;
 void plait__pool_reference(struct plait_pool *pool);
 void plait__pool_unreference(struct plait_pool *pool);
 
-/* Does it take tasks? And: submit one. EPIPE: it does not. */
+/* In a child after fork the workers are not ours. */
+static inline bool plait__pool_is_inherited(const struct plait_pool *pool)
+{
+    return pool->epoch != plait__fork_epoch();
+}
+
+/* Does it take tasks? And: submit one. EPIPE: it does not. ETIMEDOUT: there was no room in its backlog until then. */
 bool plait__pool_is_open(const struct plait_pool *pool);
 int plait__pool_submit(struct plait_pool *pool, plait_task_fn *fn, const void *arg, const struct plait__work *work,
-                       plait_future_t **future_out);
+                       plait_future_t **future_out, plait_time_t deadline);
 
 /* Fill the front of a pool that is being made; all of it is 0. */
 void plait__pool_begin(struct plait_pool *pool, const struct plait__pool_backend *backend, const struct plait_pool_opts *opts,

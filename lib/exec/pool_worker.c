@@ -14,6 +14,7 @@
 #include "arena/arena.h"
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/fork_epoch.h"
 #include "exec/nursery.h"
 #include "exec/pool_shared.h"
 
@@ -35,6 +36,9 @@
  *   a task DONE but not announced    the supervisor announces it
  *
  * A task that has failed and is to be run again becomes PENDING in place of DONE: pool_again.c.
+ *
+ * A task may fork, and its child return from the task as well. The child has the arena and this struct, but is no worker: it
+ * ends where it returns (task.h, plait__task_call).
  */
 
 enum { IN_HAND_MAX = 32 };
@@ -47,6 +51,7 @@ struct state {
     struct plait__line_end line;
     plait_queue_t *again;
     uint32_t number;
+    uint32_t epoch;   /* const: fork epoch of this process */
     uint32_t served;  /* tasks */
     uint32_t in_hand; /* bare records to be given back, in a chain by `next` */
     struct plait__pool_record *first_in_hand, *last_in_hand;
@@ -113,6 +118,7 @@ static int run(struct plait__pool_record *record, const struct plait__pool_extra
     task->word = &record->word;
     task->stop = &self.shared->stop;
     task->worker = self.number;
+    task->epoch = self.epoch;
     task->attempt = extra ? (unsigned)extra->attempt : 0;
     task->inline_max = RECORD_INLINE;
     task->room = give_room;
@@ -132,6 +138,7 @@ static int call_own(const struct plait__pool_function *function, struct plait_ta
     task->word = &word;
     task->stop = &self.shared->stop;
     task->worker = self.number;
+    task->epoch = self.epoch;
     task->room = plait__task_room;
     code = call(plait__offset_in(self.base, function), &work, work.arg_size ? plait__at(self.base, self.shared->init_arg) : NULL, task);
     free(task->context);
@@ -423,6 +430,8 @@ static int prepare_and_work(const struct plait__pool_worker_arg *given)
     self.base = self.arena->base;
     self.shared = plait__at(self.base, given->shared);
     self.number = given->number;
+    plait__fork_epoch_renew();
+    self.epoch = plait__fork_epoch(); /* 0, if there is no memory to know it by */
     self.slot = &self.shared->slots[self.number];
     self.line = (struct plait__line_end){ .base = self.base, .line = &self.shared->line };
     err = given->by_priority ? plait_queue_open(&self.line.by_priority, given->queue) : 0;

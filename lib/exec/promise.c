@@ -71,6 +71,8 @@ int plait_promise_set(plait_promise_t *promise, const void *bytes, size_t size)
     void *copy = NULL;
     int err;
 
+    if (size && !bytes)
+        return EINVAL;
     if (size) {
         copy = malloc(size);
         if (!copy)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <plait/cancel.h>
 
@@ -88,6 +89,8 @@ int plait_task_return(plait_task_t *task, const void *bytes, size_t size)
     void *room = task->bytes;
     int err;
 
+    if (plait__task_is_twin(task))
+        return 0;
     if (task->is_item) {
         size_t kept = size < task->slot_size ? size : task->slot_size;
         if (kept)
@@ -133,6 +136,16 @@ unsigned plait_task_worker(const plait_task_t *task)
     return task->worker;
 }
 
+/* Quietly: neither streams nor anything else that it has a copy of is its own to end. */
+int plait__task_call(struct plait_task *task, plait_task_fn *fn, const void *arg, size_t arg_size)
+{
+    int code = fn(task, arg, arg_size);
+
+    if (plait__task_is_twin(task))
+        _exit(0);
+    return code;
+}
+
 /* Call fn on each item; a failure does not keep the others from running. */
 static int run_map(struct plait_task *task, plait_task_fn *fn, const struct plait__work *work, const char *items)
 {
@@ -144,12 +157,12 @@ static int run_map(struct plait_task *task, plait_task_fn *fn, const struct plai
         return err;
     memset(room, 0, size);
     struct plait__map_result *result = room;
-    struct plait_task item = { .word = task->word, .stop = task->stop, .worker = task->worker, .attempt = task->attempt, .is_item = true,
-                               .slot_size = work->result_size };
+    struct plait_task item = { .word = task->word, .stop = task->stop, .worker = task->worker, .attempt = task->attempt,
+                               .epoch = task->epoch, .is_item = true, .slot_size = work->result_size };
     for (uint64_t i = 0; i < work->count; i++) {
         item.slot = (char *)(result + 1) + i * work->result_size;
         item.text[0] = '\0';
-        int code = fn(&item, items + i * work->item_size, work->item_size);
+        int code = plait__task_call(&item, fn, items + i * work->item_size, work->item_size);
         if (code == 0)
             continue;
         memset(item.slot, 0, item.slot_size);
@@ -173,7 +186,7 @@ int plait__task_run(struct plait_task *task, plait_task_fn *fn, const struct pla
     else if (work->count)
         code = run_map(task, fn, work, arg);
     else
-        code = fn(task, arg, work->arg_size);
+        code = plait__task_call(task, fn, arg, work->arg_size);
     plait_cancel_bind(token);
     return code;
 }

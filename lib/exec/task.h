@@ -10,6 +10,8 @@
 
 #include <plait/future.h>
 
+#include "base/fork_epoch.h"
+
 /*
  * The state word of a task:
  *
@@ -94,6 +96,7 @@ struct plait_task {
     const uint32_t *stop; /* not 0 once the whole pool is told to stop; NULL: there is none */
     unsigned worker;
     unsigned attempt;
+    uint32_t epoch;       /* fork epoch of the worker's process; 0: a child of fork that comes back from the task may go on */
     /* Give memory for a result of that size, in place of what was given before. 0, ENOMEM, ENOSPC. */
     int (*room)(struct plait_task *task, size_t size, void **room_out);
     void *context;      /* of room */
@@ -117,6 +120,18 @@ static inline void plait__task_prepare(struct plait_task *task)
 
 /* Its `room` in ordinary memory, which `context` is; who set it frees that in the end. */
 int plait__task_room(struct plait_task *task, size_t size, void **room_out);
+
+/*
+ * Is the caller a child of fork, made inside of a task whose worker is a process? What it has of the worker is the worker's: it writes no
+ * result, and must not come back to where tasks are got.
+ */
+static inline bool plait__task_is_twin(const struct plait_task *task)
+{
+    return task->epoch && task->epoch != plait__fork_epoch();
+}
+
+/* Call a task function, once; returns its code. A twin ends here. */
+int plait__task_call(struct plait_task *task, plait_task_fn *fn, const void *arg, size_t arg_size);
 
 /* Run it; returns the code. */
 int plait__task_run(struct plait_task *task, plait_task_fn *fn, const struct plait__work *work, const void *arg);

@@ -210,7 +210,7 @@ int plait_future_then(plait_future_t *future, plait_pool_t *pool, plait_task_fn 
 {
     struct chain *chain;
 
-    if (!fn || !next_out)
+    if (!future || !fn || !next_out)
         return EINVAL;
     chain = calloc(1, sizeof *chain);
     if (!chain)
