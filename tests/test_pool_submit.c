@@ -415,6 +415,61 @@ static void ends_late(plait_task_fn *fn)
     pool_unmake(pool);
 }
 
+/* And what it had to do goes on in another one. */
+static void ends_when_cancelled(plait_task_fn *fn, double limit)
+{
+    plait_pool_t *pool;
+    plait_future_t *future;
+    long value = 4, result = 0;
+    size_t size = sizeof result;
+
+    backend = PLAIT_PROCESSES;
+    pool = make(1, false);
+    future = submit(pool, &(struct plait_task_opts){ .fn = fn, .limit = limit, .grace = 0.03, .retries = 3 });
+    while (!plait_future_is_running(future))
+        plait_sleep(0.001);
+    plait_sleep(0.02); /* so that it runs, as a rule, and not only was claimed */
+    assert_int_equal(plait_future_cancel(future), EBUSY);
+    assert_int_equal(plait_future_get(future, NULL, NULL, plait_after(SECONDS)), ECANCELED);
+    assert_non_null(strstr(plait_future_error_text(future), "it was cancelled, and still ran 0.03 s later; worker "));
+    assert_int_equal(plait_future_cancel(future), EINVAL);
+    assert_int_equal(plait_pool_apply(pool, twice, &value, sizeof value, &result, &size, plait_after(SECONDS)), 0);
+    assert_int_equal(result, 8);
+    plait_future_free(future);
+    pool_unmake(pool);
+}
+
+static void process_of_a_cancelled_task_is_replaced(void **state) { ends_when_cancelled(for_ever, 0); }
+static void process_that_ignores_its_cancellation_is_killed(void **state) { ends_when_cancelled(for_ever_and_deaf, 600); }
+
+static void cancelled_task_that_stops_by_itself_has_its_own_outcome(void **state)
+{
+    plait_pool_t *pool = make(1, false);
+    plait_future_t *future = submit(pool, &(struct plait_task_opts){ .fn = until_asked, .grace = 60 });
+
+    while (!plait_future_is_running(future))
+        plait_sleep(0.001);
+    assert_int_equal(plait_future_cancel(future), EBUSY);
+    assert_int_equal(plait_future_get(future, NULL, NULL, plait_after(SECONDS)), EINTR);
+    assert_string_equal(plait_future_error_text(future), "stopped when asked");
+    plait_future_free(future);
+    pool_unmake(pool);
+}
+
+/* Nobody has said how long to wait for it: it is asked, and no more. */
+static void cancelled_task_without_a_grace_is_only_asked(void **state)
+{
+    plait_pool_t *pool = make(1, false);
+    plait_future_t *future = submit(pool, &(struct plait_task_opts){ .fn = until_asked });
+
+    while (!plait_future_is_running(future))
+        plait_sleep(0.001);
+    assert_int_equal(plait_future_cancel(future), EBUSY);
+    assert_int_equal(plait_future_get(future, NULL, NULL, plait_after(SECONDS)), EINTR);
+    plait_future_free(future);
+    pool_unmake(pool);
+}
+
 static void process_over_its_limit_is_replaced(void **state) { ends_late(for_ever); }
 static void process_that_ignores_the_signal_is_killed(void **state) { ends_late(for_ever_and_deaf); }
 
@@ -795,6 +850,10 @@ int main(int argc, char **argv)
         CONTRACT(paused_pool_that_is_closed_ends_after_it_was_resumed),
         CONTRACT(paused_pool_is_terminated_without_a_resume),
         cmocka_unit_test(process_over_its_limit_is_replaced),
+        cmocka_unit_test(process_of_a_cancelled_task_is_replaced),
+        cmocka_unit_test(process_that_ignores_its_cancellation_is_killed),
+        CONTRACT(cancelled_task_that_stops_by_itself_has_its_own_outcome),
+        CONTRACT(cancelled_task_without_a_grace_is_only_asked),
         cmocka_unit_test(process_that_ignores_the_signal_is_killed),
         cmocka_unit_test(workers_killed_at_random_lose_no_limited_task),
         cmocka_unit_test(workers_killed_in_a_pause_lose_no_task),

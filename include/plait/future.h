@@ -101,7 +101,7 @@ PLAIT_API const char *plait_future_error_text(const plait_future_t *future);
 
 /*
  * Cancel it. 0: it had not started and never will; it is done, with ECANCELED. EBUSY: it runs, and is asked to stop
- * (plait_task_is_cancelled). EINVAL: it was done already.
+ * (plait_task_is_cancelled); on processes, one that was given a grace and runs on is ended then (plait_pool_submit). EINVAL: it was done already.
  */
 PLAIT_API int plait_future_cancel(plait_future_t *future);
 

@@ -111,7 +111,7 @@ struct plait_task_opts {
     size_t arg_size;
     int64_t priority; /* where the pool goes by it: the smaller starts first, equal ones in the order of submission */
     double limit;     /* seconds that it may run; 0: no limit */
-    double grace;     /* seconds from one step against a task that runs too long to the next; 0: one second */
+    double grace;     /* seconds from one step against a task that runs too long, or was cancelled, to the next; 0: one second if it has a limit */
     void (*callback)(plait_future_t *future, void *context);       /* when it has succeeded */
     void (*error_callback)(plait_future_t *future, void *context); /* when it has failed or was cancelled */
     void *context;    /* of both */
@@ -129,6 +129,7 @@ struct plait_task_opts {
  * A task that runs longer than its limit is asked to stop (plait_task_is_cancelled). On processes, if it still runs a grace later,
  * it fails with ETIMEDOUT, whatever it does from then on, and its worker gets SIGTERM, and after another grace SIGKILL; a new one takes its place.
  * A worker thread cannot be ended so: there the request is all. A task that ends by itself before has the outcome that it made.
+ * The same goes for one with a limit or a grace that is cancelled while it runs (plait_future_cancel), but that it fails with ECANCELED.
  *
  * A task with retries that fails, whichever way (its worker's death and a limit passed as well), is queued again; plait_task_attempt tells it how
  * often it has been run before. Not if it was cancelled, or the pool is terminated. The future is done once it has succeeded, or has failed

@@ -266,8 +266,11 @@ bool plait__future_settle(plait_future_t *future, int code, const char *text)
 
 int plait_future_cancel(plait_future_t *future)
 {
-    if (future->kind->cancel)
-        return future->kind->cancel(future);
+    return future->kind->cancel ? future->kind->cancel(future) : plait__future_cancel_task(future);
+}
+
+int plait__future_cancel_task(plait_future_t *future)
+{
     if (plait__future_settle(future, ECANCELED, "cancelled before it started"))
         return 0;
     if (!plait__task_flag(future->word, TASK_STOP))

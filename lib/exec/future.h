@@ -32,7 +32,7 @@ struct plait__callback {
 
 /* Where futures come from: a back-end of pools, a promise, a chain. */
 struct plait__future_kind {
-    /* How it ended (it is done); write how one ended that was claimed from outside (NULL where `cancel` is not). */
+    /* How it ended (it is done); write how one ended that was claimed from outside (NULL where `cancel` needs none). */
     void (*outcome)(plait_future_t *future, struct plait__outcome *outcome_out);
     void (*settle)(plait_future_t *future, int code, const char *text);
 
@@ -49,7 +49,7 @@ struct plait__future_kind {
     /* A task that somebody outside has claimed is DONE; `notify`: NOTIFY was set. NULL: nothing to do. */
     void (*settled)(plait_future_t *future, bool notify);
 
-    /* plait_future_cancel; NULL: settle it if it is pending, else ask it to stop. */
+    /* plait_future_cancel; NULL: plait__future_cancel_task. */
     int (*cancel)(plait_future_t *future);
 };
 
@@ -90,6 +90,9 @@ uint32_t plait__future_finish(plait_future_t *future);
 
 /* Claim a pending task from outside and end it so. False: it is not pending. The caller holds a reference. */
 bool plait__future_settle(plait_future_t *future, int code, const char *text);
+
+/* Settle it as cancelled, if it is pending, else ask it to stop: 0, EBUSY, or EINVAL, as plait_future_cancel. */
+int plait__future_cancel_task(plait_future_t *future);
 
 /* Have the callback called when it is done, or at once. Allocates nothing. */
 void plait__future_listen(plait_future_t *future, struct plait__callback *callback);

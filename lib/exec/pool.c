@@ -380,7 +380,7 @@ int plait_pool_submit_sized(plait_pool_t *pool, const struct plait_task_opts *gi
     struct plait__work work = { 0 };
 
     if (!pool || plait__options_read(&opts, sizeof opts, given, given_size) || !opts.fn || (opts.arg_size && !opts.arg) ||
-        !span_of(opts.limit, &work.limit) || !span_of(opts.grace != 0 ? opts.grace : 1, &work.grace) ||
+        !span_of(opts.limit, &work.limit) || !span_of(opts.grace == 0 && opts.limit != 0 ? 1 : opts.grace, &work.grace) ||
         !span_of(opts.retry_after, &work.retry_after))
         return EINVAL;
     work.retries = opts.retries;

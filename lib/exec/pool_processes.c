@@ -147,8 +147,24 @@ static void reclaim(plait_future_t *future)
     free(task);
 }
 
+/* One that runs on, and may be ended for that, is watched from now on. */
+static int cancel(plait_future_t *future)
+{
+    struct pool *pool = pool_of(future);
+    struct plait__pool_extra *extra = plait__pool_extra(pool->base, record_of((struct task *)future));
+    int err = plait__future_cancel_task(future);
+
+    if (err != EBUSY || !plait__pool_is_guarded(extra) || plait__pool_is_inherited(&pool->front))
+        return err;
+    if (load64_relaxed(&extra->cancelled) == 0)
+        store64_release(&extra->cancelled, (uint64_t)plait_now());
+    plait__pool_ring(pool);
+    return err;
+}
+
 static const struct plait__future_kind kind = {
     .outcome = outcome,
+    .cancel = cancel,
     .settle = plait__pool_settle,
     .abandon = abandon,
     .reclaim = reclaim,
@@ -160,7 +176,7 @@ static const struct plait__future_kind kind = {
 /* Is there anything to say of it but its argument? */
 static bool has_extra(const struct pool *pool, const struct plait__work *work)
 {
-    return work->count || work->is_packed || work->limit || work->retries || (work->priority && pool->by_priority);
+    return work->count || work->is_packed || work->limit || work->grace || work->retries || (work->priority && pool->by_priority);
 }
 
 static int give_block(struct pool *pool, const void *bytes, size_t size, uint64_t *place)

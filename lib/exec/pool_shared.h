@@ -27,7 +27,14 @@ struct plait__pool_extra {
     uint64_t started;        /* atomic: when, if it has a limit; 0: not yet; the claimer's, after it has claimed */
     uint64_t not_before;     /* atomic: when it may be run again, 0: at once; the claimer's, before it makes it PENDING */
     uint64_t attempt;        /* the same */
+    uint64_t cancelled;      /* atomic, the program's: when it was, running; 0: not */
 };
+
+/* May its worker be told to end? Then this takes it out of reach before it writes an outcome. */
+static inline bool plait__pool_is_guarded(const struct plait__pool_extra *extra)
+{
+    return extra && (extra->work.limit || extra->work.grace);
+}
 
 enum { RECORD_INLINE = 16 };
 

@@ -85,6 +85,12 @@ static void describe_end(char text[TASK_TEXT], struct pool *pool, const struct w
         snprintf(text, TASK_TEXT, "worker %d exited with status %d", pid, WEXITSTATUS(status));
 }
 
+static void describe_deafness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra)
+{
+    snprintf(text, TASK_TEXT, "it was cancelled, and still ran %g s later; worker %d was told to end",
+             (double)extra->work.grace / (double)PLAIT__SECOND, (int)worker->child.pid);
+}
+
 static void describe_lateness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra)
 {
     snprintf(text, TASK_TEXT, "it ran longer than its limit of %g s; worker %d was told to end",
@@ -296,10 +302,10 @@ static void look_for_deaths(struct pool *pool)
 /* ---- The supervisor: limits --------------------------------------------------------------------- */
 
 /*
- * With the lock held: it is over the limit and the grace. The task ends here and now, if it does not end by itself; its
+ * With the lock held: it is over the limit, or was cancelled, and over the grace. The task ends here and now, if it is not to be run again; its
  * record, which the worker may still read and write, stays until that has ended, too.
  */
-static void end_late(struct pool *pool, uint32_t number, struct plait__pool_record *record)
+static void end_late(struct pool *pool, uint32_t number, struct plait__pool_record *record, bool is_cancelled)
 {
     struct worker *worker = &pool->workers[number];
     struct plait__pool_extra *extra = plait__pool_extra(pool->base, record);
@@ -312,19 +318,30 @@ static void end_late(struct pool *pool, uint32_t number, struct plait__pool_reco
     plait__child_signal(&worker->child, SIGTERM);
     worker->late = task;
     plait__future_reference(&task->future);
-    if (extra->attempt < extra->work.retries)
+    if (is_cancelled)
+        describe_deafness(text, worker, extra);
+    else if (extra->attempt < extra->work.retries)
         return;
-    describe_lateness(text, worker, extra);
-    plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, ETIMEDOUT, text));
+    else
+        describe_lateness(text, worker, extra);
+    plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, is_cancelled ? ECANCELED : ETIMEDOUT, text));
 }
 
-/* With the lock held: see to the task that the worker runs, if it has a limit. Returns when to look again. */
+/* When is it too late, without the grace? */
+static plait_time_t too_late(const struct plait__pool_extra *extra, plait_time_t started, plait_time_t cancelled)
+{
+    plait_time_t late = extra->work.limit ? started + extra->work.limit : PLAIT_FOREVER;
+
+    return cancelled && cancelled < late ? cancelled : late;
+}
+
+/* With the lock held: see to the task that the worker runs, if it may be ended. Returns when to look again. */
 static plait_time_t watch_task(struct pool *pool, uint32_t number)
 {
     uint64_t offset = load64_acquire(&pool->shared->slots[number].limited);
     struct plait__pool_record *record;
     struct plait__pool_extra *extra;
-    plait_time_t started, late, now;
+    plait_time_t started, cancelled, late, now;
     uint32_t seen;
 
     if (!offset)
@@ -336,16 +353,18 @@ static plait_time_t watch_task(struct pool *pool, uint32_t number)
     /* If it is another task by now, its extra is not the worker's to free, and stays while we have the lock. */
     extra = plait__pool_extra(pool->base, record);
     started = extra ? (plait_time_t)load64_acquire(&extra->started) : 0;
-    if (!started || !extra->work.limit) /* or it is about to begin, then the bell will ring */
+    if (!started || !plait__pool_is_guarded(extra)) /* or it is about to begin, then the bell will ring */
         return PLAIT_FOREVER;
     now = plait_now();
-    late = started + extra->work.limit;
+    cancelled = (plait_time_t)load64_acquire(&extra->cancelled);
+    late = too_late(extra, started, cancelled);
     if (now < late)
         return late;
-    plait__task_flag(&record->word, TASK_LATE);
+    if (!cancelled)
+        plait__task_flag(&record->word, TASK_LATE);
     if (now < late + extra->work.grace)
         return late + extra->work.grace;
-    end_late(pool, number, record);
+    end_late(pool, number, record, cancelled != 0);
     return pool->workers[number].kill_at ? pool->workers[number].kill_at : PLAIT_FOREVER;
 }
 

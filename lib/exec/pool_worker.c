@@ -211,7 +211,7 @@ static void announce(struct plait__pool_record *record)
         ring();
 }
 
-/* The supervisor has a limit to watch from now on. */
+/* The supervisor has a limit, or a grace after a cancellation, to watch from now on. */
 static void announce_start(struct plait__pool_record *record, struct plait__pool_extra *extra)
 {
     store64_release(&extra->started, (uint64_t)plait_now());
@@ -304,11 +304,11 @@ static void run_to_end(struct plait__pool_record *record)
     struct plait_task task;
     int code;
 
-    if (extra && extra->work.limit)
+    if (plait__pool_is_guarded(extra))
         announce_start(record, extra);
     code = run(record, extra, &task);
     self.served++;
-    if (extra && extra->work.limit) {
+    if (plait__pool_is_guarded(extra)) {
         claimed_as |= TASK_FINISHING;
         if (!plait__task_reclaim(&record->word, self.number, claimed_as))
             _exit(1); /* it took too long: its outcome is another's, and we have been told to go */

@@ -74,7 +74,7 @@ struct plait__work {
     uint64_t result_size; /* of each item */
     uint64_t is_packed;   /* not 0: the items are of any length, and so are their results (packed.h) */
     int64_t priority;
-    int64_t limit, grace; /* nanoseconds; a limit of 0: none */
+    int64_t limit, grace; /* nanoseconds; 0: none */
     uint64_t retries;
     int64_t retry_after;  /* nanoseconds */
 };
