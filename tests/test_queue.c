@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The contract of plait_queue_t, run over private, shared between threads and shared between processes, each
- * bounded and unbounded. Workers record what they saw; the test's own thread asserts.
+ * bounded and unbounded; and what does not depend on the order over each order, and joinable. Workers record what they saw; the test's own
+ * thread asserts.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -34,6 +35,29 @@ static struct kind kinds[] = {
 
 static plait_arena_t *arena; /* of the present kind, NULL: private */
 
+/* Of the case that runs. */
+static enum plait_queue_kind order;
+static bool joinable;
+
+static int set_up(enum plait_queue_kind its_order, bool is_joinable)
+{
+    order = its_order;
+    joinable = is_joinable;
+    return 0;
+}
+
+static int in_fifo(void **state) { return set_up(PLAIT_FIFO, false); }
+static int in_lifo(void **state) { return set_up(PLAIT_LIFO, false); }
+static int in_priority(void **state) { return set_up(PLAIT_PRIORITY, false); }
+static int in_deque(void **state) { return set_up(PLAIT_DEQUE, false); }
+static int in_joinable(void **state) { return set_up(PLAIT_FIFO, true); }
+
+#define IN_EACH(f)                                                                                              \
+    { #f "/fifo", f, in_fifo, NULL, NULL }, { #f "/lifo", f, in_lifo, NULL, NULL },                             \
+    { #f "/priority", f, in_priority, NULL, NULL }, { #f "/deque", f, in_deque, NULL, NULL },                   \
+    { #f "/joinable", f, in_joinable, NULL, NULL }
+#define IN_FIFO(f) cmocka_unit_test_setup_teardown(f, in_fifo, NULL)
+
 static plait_queue_t *make(const struct kind *kind, size_t item_size, size_t maxsize)
 {
     plait_queue_t *q;
@@ -42,7 +66,7 @@ static plait_queue_t *make(const struct kind *kind, size_t item_size, size_t max
     if (kind->shared)
         assert_int_equal(plait_arena_new(&arena, &(struct plait_arena_opts){ .limit = 32u << 20 }), 0);
     assert_int_equal(plait_queue_new(&q, &(struct plait_queue_opts){ .item_size = item_size, .maxsize = maxsize,
-                                                                     .arena = arena }), 0);
+                                                                     .arena = arena, .kind = order, .joinable = joinable }), 0);
     return q;
 }
 
@@ -164,12 +188,16 @@ static void consume(struct worker *w)
         *last = (uint32_t)item;
         w->sum += item;
         w->count++;
+        if (joinable)
+            plait_queue_task_done(w->q, NULL);
     }
 }
 
 static void one_get(struct worker *w)
 {
     w->err = plait_queue_get(w->q, &w->sum, w->deadline);
+    if (w->err == 0 && joinable)
+        w->err = plait_queue_task_done(w->q, NULL); /* or another worker would have it when this one has ended */
 }
 
 static void one_put(struct worker *w)
@@ -451,7 +479,8 @@ static void cancel_ends_the_wait_and_loses_nothing(void **state)
 /* Many to many: every item exactly once, each producer's in order. */
 static void every_item_is_got_exactly_once(void **state)
 {
-    enum { SIDE = 3, COUNT = 20000 };
+    enum { SIDE = 3 };
+    const uint64_t each = order == PLAIT_FIFO && !joinable ? 20000 : 5000;
 
     for (size_t k = 0; k < KIND_COUNT; k++) {
         plait_queue_t *q = make(&kinds[k], sizeof(uint64_t), kinds[k].maxsize ? 7 : 0);
@@ -460,7 +489,7 @@ static void every_item_is_got_exactly_once(void **state)
         for (uint64_t i = 0; i < SIDE; i++)
             start(&kinds[k], q, SIDE + i, consume, 0, 0);
         for (uint64_t i = 0; i < SIDE; i++)
-            start(&kinds[k], q, i, produce, COUNT, 0);
+            start(&kinds[k], q, i, produce, each, 0);
         for (uint64_t i = 0; i < SIDE; i++) {
             finish(&kinds[k], &workers[i]);
             assert_int_equal(workers[i].err, 0);
@@ -470,11 +499,13 @@ static void every_item_is_got_exactly_once(void **state)
         for (uint64_t i = SIDE; i < 2 * SIDE; i++) {
             finish(&kinds[k], &workers[i]);
             assert_int_equal(workers[i].err, EPIPE);
-            assert_true(workers[i].in_order);
+            assert_true(workers[i].in_order || order == PLAIT_LIFO);
             got += workers[i].sum;
             count += workers[i].count;
         }
-        assert_int_equal(count, SIDE * COUNT);
+        assert_int_equal(count, SIDE * each);
+        if (joinable)
+            assert_int_equal(plait_queue_join(q, PLAIT_NOW), 0);
         assert_int_equal(got, put);
         drop(q);
     }
@@ -618,26 +649,26 @@ static void what_is_no_queue_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(items_come_out_in_order),
-        cmocka_unit_test(items_of_any_size_arrive_whole),
-        cmocka_unit_test(bound_is_exact),
-        cmocka_unit_test(empty_queue_times_out_not_before_the_deadline),
-        cmocka_unit_test(unbounded_queue_takes_and_returns_bursts),
-        cmocka_unit_test(sleeping_getter_is_woken_by_a_put),
-        cmocka_unit_test(sleeping_putter_is_woken_by_a_get),
-        cmocka_unit_test(each_of_several_sleepers_gets_one_of_several_items),
-        cmocka_unit_test(closed_queue_drains_and_then_answers_epipe),
-        cmocka_unit_test(closing_at_once_discards),
-        cmocka_unit_test(close_wakes_everybody),
-        cmocka_unit_test(close_wakes_sleeping_putters),
-        cmocka_unit_test(cancel_ends_the_wait_and_loses_nothing),
-        cmocka_unit_test(every_item_is_got_exactly_once),
-        cmocka_unit_test(queue_of_one_hands_over_each_item),
-        cmocka_unit_test(absurd_options_are_refused),
-        cmocka_unit_test(unknown_options_are_refused_if_set),
-        cmocka_unit_test(no_room_in_the_arena_is_enospc),
-        cmocka_unit_test(shared_queue_is_opened_by_reference_and_by_name),
-        cmocka_unit_test(what_is_no_queue_is_refused),
+        IN_FIFO(items_come_out_in_order),
+        IN_EACH(items_of_any_size_arrive_whole),
+        IN_EACH(bound_is_exact),
+        IN_EACH(empty_queue_times_out_not_before_the_deadline),
+        IN_FIFO(unbounded_queue_takes_and_returns_bursts),
+        IN_EACH(sleeping_getter_is_woken_by_a_put),
+        IN_EACH(sleeping_putter_is_woken_by_a_get),
+        IN_EACH(each_of_several_sleepers_gets_one_of_several_items),
+        IN_EACH(closed_queue_drains_and_then_answers_epipe),
+        IN_EACH(closing_at_once_discards),
+        IN_EACH(close_wakes_everybody),
+        IN_EACH(close_wakes_sleeping_putters),
+        IN_EACH(cancel_ends_the_wait_and_loses_nothing),
+        IN_EACH(every_item_is_got_exactly_once),
+        IN_EACH(queue_of_one_hands_over_each_item),
+        IN_FIFO(absurd_options_are_refused),
+        IN_FIFO(unknown_options_are_refused_if_set),
+        IN_FIFO(no_room_in_the_arena_is_enospc),
+        IN_FIFO(shared_queue_is_opened_by_reference_and_by_name),
+        IN_FIFO(what_is_no_queue_is_refused),
     };
 
     return cmocka_run_group_tests(tests, map_workers, NULL);
