@@ -208,6 +208,12 @@ IN_BOTH(items_are_found_by_their_bytes)
     assert_int_equal(plait_list_index(l, "a", 1, 5, NULL), ENOENT);
     assert_int_equal(plait_list_index(l, "a", 1, 99, NULL), ENOENT);
     assert_int_equal(plait_list_index(l, "ab", 2, 0, NULL), ENOENT);
+    assert_int_equal(plait_list_count(l, "a", 1, &at), 0);
+    assert_int_equal(at, 2);
+    assert_int_equal(plait_list_count(l, "", 0, &at), 0);
+    assert_int_equal(at, 1);
+    assert_int_equal(plait_list_count(l, "d", 1, &at), 0);
+    assert_int_equal(at, 0);
     assert_true(plait_list_contains(l, "c", 1));
     assert_false(plait_list_contains(l, "d", 1));
     assert_int_equal(plait_list_remove(l, "b", 1), 0);

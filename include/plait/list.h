@@ -133,6 +133,9 @@ PLAIT_API int plait_list_remove(plait_list_t *list, const void *bytes, size_t si
 /* Find the first item, from the index `start` on, that has these bytes: *index_out (may be NULL). ENOENT: none has. */
 PLAIT_API int plait_list_index(plait_list_t *list, const void *bytes, size_t size, int64_t start, size_t *index_out);
 
+/* How many items have these bytes? 0 may be the answer. */
+PLAIT_API int plait_list_count(plait_list_t *list, const void *bytes, size_t size, size_t *count_out);
+
 /* Has an item these bytes? False also if it cannot be told (damaged). */
 PLAIT_API bool plait_list_contains(plait_list_t *list, const void *bytes, size_t size);
 

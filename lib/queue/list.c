@@ -177,6 +177,27 @@ int plait_list_index(plait_list_t *l, const void *bytes, size_t size, int64_t st
     return err;
 }
 
+int plait_list_count(plait_list_t *l, const void *bytes, size_t size, size_t *count_out)
+{
+    const uint64_t *places;
+    uint64_t at = 0;
+    size_t count = 0;
+    int err = enter(l, plait__list_lock_read, &places);
+
+    *count_out = 0;
+    if (err)
+        return err;
+    while ((err = search(l, places, at, bytes, size, &at)) == 0) {
+        count++;
+        at++;
+    }
+    plait__list_unlock(l);
+    if (err != ENOENT)
+        return err;
+    *count_out = count;
+    return 0;
+}
+
 bool plait_list_contains(plait_list_t *l, const void *bytes, size_t size)
 {
     plait_cancel_t *token = plait_cancel_bind(NULL);
