@@ -475,27 +475,26 @@ int plait_pool_terminate(plait_pool_t *pool)
 
 void plait__pool_break(struct plait_pool *pool, unsigned worker, int code, const char *text)
 {
-    if (plait__failure_tell(&pool->failure, worker, code, text)) /* else who does terminates it: not before the reason is there */
+    char reason[sizeof pool->failure.text];
+
+    snprintf(reason, sizeof reason, "the initializer of worker %u has failed%s%s", worker, text[0] ? ": " : "", text);
+    if (plait__failure_tell(&pool->failure, worker, code, reason)) /* else who does terminates it: not before the reason is there */
         terminate(pool, true);
 }
 
-int plait__pool_reason(const struct plait_pool *pool, char text_out[POOL_REASON])
+/* Callbacks that end their thread lead here again and again, on a stack that may not be taken down (musl): so no room is taken for text. */
+int plait__pool_reason(const struct plait_pool *pool, const char **text_out)
 {
-    const struct plait__pool_failure *failure = &pool->failure;
+    bool is_broken = plait__failure_is_told(&pool->failure);
 
-    if (!plait__failure_is_told(failure)) {
-        snprintf(text_out, POOL_REASON, "the pool was terminated");
-        return ECANCELED;
-    }
-    snprintf(text_out, POOL_REASON, "the initializer of worker %u has failed%s%s", failure->worker, failure->text[0] ? ": " : "",
-             failure->text);
-    return failure->code;
+    *text_out = is_broken ? pool->failure.text : "the pool was terminated";
+    return is_broken ? pool->failure.code : ECANCELED;
 }
 
 void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future)
 {
-    char text[POOL_REASON];
-    int code = plait__pool_reason(pool, text);
+    const char *text;
+    int code = plait__pool_reason(pool, &text);
 
     plait__future_settle(future, code, text);
 }

@@ -127,8 +127,7 @@ uint64_t plait__pool_under_way(const struct plait_pool *pool);
 void plait__pool_cancel(struct plait_pool *pool, plait_future_t *future);
 
 /* The code and text of such an end. */
-enum { POOL_REASON = TASK_TEXT + 64 };
-int plait__pool_reason(const struct plait_pool *pool, char text_out[POOL_REASON]);
+int plait__pool_reason(const struct plait_pool *pool, const char **text_out);
 
 /* The initializer of a worker has failed: end the pool. */
 void plait__pool_break(struct plait_pool *pool, unsigned worker, int code, const char *text);

@@ -13,7 +13,7 @@ struct plait__pool_failure {
     uint32_t word;   /* atomic (E1): 0: none; n + 2: worker n is about to tell it; 1: told, and the rest is const */
     uint32_t worker;
     int32_t code;
-    char text[TASK_TEXT];
+    char text[TASK_TEXT + 64]; /* with what the program puts before it */
 };
 
 /* Tell it. False: another one has, or is about to. */

@@ -76,8 +76,8 @@ void plait__pool_end_pending(struct pool *pool)
 {
     struct walk walk = { NULL, 0 };
     struct plait__pool_record *record;
-    char text[POOL_REASON];
-    int code = plait__pool_reason(&pool->front, text);
+    const char *text;
+    int code = plait__pool_reason(&pool->front, &text);
 
     pthread_mutex_lock(&pool->lock);
     while ((record = plait__pool_walk(pool, &walk)) != NULL) {
