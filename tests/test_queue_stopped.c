@@ -105,7 +105,7 @@ static void sleeping_join_ends_at_its_deadline(void **state)
     pid = fork();
     if (pid == 0)
         _exit(plait_queue_join(q, plait_after(1.0)) == ETIMEDOUT ? 0 : 1);
-    while (child_state(pid) != 'S')
+    while (child_state(pid) == 'R') /* or it is through already, on a busy machine */
         plait_sleep(0.001);
     stop_one_at(q, PLAIT__GETS);
     assert_int_equal(child_end_by(pid, PATIENCE / 2), 0);
