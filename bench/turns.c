@@ -152,21 +152,24 @@ BENCH_INLINE void set_shared(void *word) { set_word((uint32_t *)word, 0); }
 static void private_member(unsigned me, void *table) { take_turns(me, table, await_private, set_private); }
 static void shared_member(unsigned me, void *table) { take_turns(me, table, await_shared, set_shared); }
 
-static double words(const struct bench_load *load)
+static double between_threads(const struct bench_load *load, bench_member *member)
 {
     uint32_t a __attribute__((aligned(64))) = 0, b __attribute__((aligned(64))) = 0;
 
-    return run_threads(load, &a, &b, private_member);
+    return run_threads(load, &a, &b, member);
 }
 
-static double words_of_processes(const struct bench_load *load)
+static double between_processes(const struct bench_load *load, bench_member *member)
 {
     uint32_t *pair = bench_share(128);
-    double seconds = run_processes(load, pair, pair + 16, shared_member);
+    double seconds = run_processes(load, pair, pair + 16, member);
 
     bench_unshare(pair, 128);
     return seconds;
 }
+
+static double words(const struct bench_load *load) { return between_threads(load, private_member); }
+static double words_of_processes(const struct bench_load *load) { return between_processes(load, shared_member); }
 
 /* The same without the kernel: what the machine takes to carry a cache line to and fro. Neither looks at the time, nor lets others run. */
 
@@ -189,21 +192,8 @@ static void await_store(void *word)
 static void store(void *word) { __atomic_store_n((uint32_t *)word, 1, __ATOMIC_RELEASE); }
 static void spinning_member(unsigned me, void *table) { take_turns(me, table, await_store, store); }
 
-static double spins(const struct bench_load *load)
-{
-    uint32_t a __attribute__((aligned(64))) = 0, b __attribute__((aligned(64))) = 0;
-
-    return run_threads(load, &a, &b, spinning_member);
-}
-
-static double spins_of_processes(const struct bench_load *load)
-{
-    uint32_t *pair = bench_share(128);
-    double seconds = run_processes(load, pair, pair + 16, spinning_member);
-
-    bench_unshare(pair, 128);
-    return seconds;
-}
+static double spins(const struct bench_load *load) { return between_threads(load, spinning_member); }
+static double spins_of_processes(const struct bench_load *load) { return between_processes(load, spinning_member); }
 
 /* `width` 1: both on one CPU. */
 const struct bench_metric bench_turns[] = {

@@ -91,7 +91,8 @@ PLAIT_INLINE_ALWAYS int plait_array_new(plait_array_t **array_out, const struct 
 PLAIT_API int plait_array_free(plait_array_t *array);
 
 /*
- * Destroy a shared array and drop the handle: its memory goes back to the arena, its names are free. No process may use it any more; handles that are
+ * Destroy a shared array and drop the handle: its memory goes back to the arena, its names are free. No process
+ * may use it any more; handles that are
  * left may only be dropped. For a private one the same as plait_array_free. EBUSY, and nothing done: its lock is held.
  */
 PLAIT_API int plait_array_destroy(plait_array_t *array);

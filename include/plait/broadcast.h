@@ -100,7 +100,8 @@ PLAIT_INLINE_ALWAYS int plait_broadcast_new(plait_broadcast_t **broadcast_out, c
 PLAIT_API int plait_broadcast_free(plait_broadcast_t *broadcast);
 
 /*
- * Destroy a shared one and drop the handle: its memory goes back to the arena, its names are free. No process may use it any more; handles and
+ * Destroy a shared one and drop the handle: its memory goes back to the arena, its names are free. No process
+ * may use it any more; handles and
  * subscribers that are left may only be dropped. For a private one the same as plait_broadcast_free.
  */
 PLAIT_API int plait_broadcast_destroy(plait_broadcast_t *broadcast);

@@ -81,7 +81,8 @@ PLAIT_INLINE_ALWAYS int plait_dict_new(plait_dict_t **dict_out, const struct pla
 PLAIT_API int plait_dict_free(plait_dict_t *dict);
 
 /*
- * Destroy a shared dict and drop the handle: its memory goes back to the arena, its names are free. No process may use it any more;
+ * Destroy a shared dict and drop the handle: its memory goes back to the arena, its names are free. No process
+ * may use it any more;
  * handles that are left may only be dropped. For a private one the same as plait_dict_free. Of a damaged one some memory is lost.
  */
 PLAIT_API int plait_dict_destroy(plait_dict_t *dict);

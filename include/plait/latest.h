@@ -73,7 +73,8 @@ PLAIT_INLINE_ALWAYS int plait_latest_new(plait_latest_t **latest_out, const stru
 PLAIT_API int plait_latest_free(plait_latest_t *latest);
 
 /*
- * Destroy a shared one and drop the handle: its memory goes back to the arena, its names are free. No process may use it any more; handles that
+ * Destroy a shared one and drop the handle: its memory goes back to the arena, its names are free. No process
+ * may use it any more; handles that
  * are left may only be dropped. For a private one the same as plait_latest_free.
  */
 PLAIT_API int plait_latest_destroy(plait_latest_t *latest);

@@ -74,7 +74,8 @@ PLAIT_INLINE_ALWAYS int plait_list_new(plait_list_t **list_out, const struct pla
 PLAIT_API int plait_list_free(plait_list_t *list);
 
 /*
- * Destroy a shared list and drop the handle: its memory goes back to the arena, its names are free. No process may use it any more;
+ * Destroy a shared list and drop the handle: its memory goes back to the arena, its names are free. No process
+ * may use it any more;
  * handles that are left may only be dropped. For a private one the same as plait_list_free. Of a damaged one some memory is lost.
  */
 PLAIT_API int plait_list_destroy(plait_list_t *list);

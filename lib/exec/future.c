@@ -443,7 +443,7 @@ bool plait_future_is_running(const plait_future_t *future)
     return (load_acquire(future->word) & TASK_STATUS) == TASK_RUNNING;
 }
 
-/* What a worker has claimed has its number in the word. */
+/* What a worker has claimed has its number in the word, which stays as it is once the task is done. */
 bool plait_future_is_cancelled(const plait_future_t *future)
 {
     return plait_future_is_ready(future) && load_relaxed(future->word) >> TASK_WORKER_SHIFT == TASK_CLAIMED_OUTSIDE &&

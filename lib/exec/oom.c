@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How it works: who is killed so gets SIGKILL as from anybody, and nothing else says why; but the kernel counts. Of our own memory control
- * group it counts those alone that were in it, and those below it; where none is shown to us (the files of another place, or none), those of the
+ * group it counts those that were in it (in version 2, or below it); where none is shown to us (the files of another place, or none), those of the
  * whole machine. So who sees a process die of SIGKILL, and this number grow meanwhile, has good reason to put one down to the other.
  *
  *     version 2   /proc/self/cgroup "0::PATH"          /sys/fs/cgroup PATH /memory.events

@@ -156,8 +156,8 @@ static int cancel(plait_future_t *future)
 
     if (err != EBUSY || !plait__pool_is_guarded(extra) || plait__pool_is_inherited(&pool->front))
         return err;
-    if (load64_relaxed(&extra->cancelled) == 0)
-        store64_release(&extra->cancelled, (uint64_t)plait_now());
+    if (load64_relaxed(&extra->cancelled) == 0) /* two that cancel it at once store much the same */
+        store64_relaxed(&extra->cancelled, (uint64_t)plait_now()); /* relaxed: the bell comes after it */
     plait__pool_ring(pool);
     return err;
 }

@@ -205,6 +205,17 @@ void plait__pool_hand_over(struct pool *pool);
 /* The same for the last time; all have been called then. */
 void plait__pool_end_delivery(struct pool *pool);
 
+/* ---- pool_ends.c: for the supervisor ---- */
+
+/* Has the kernel ended processes for want of memory, since the last look? */
+bool plait__pool_memory_ran_out(struct pool *pool);
+
+/* A worker has ended; one is told to, as its task was cancelled, or over its limit, and ran on. */
+void plait__pool_describe_end(char text[TASK_TEXT], struct pool *pool, const struct worker *worker, enum plait__child_state state,
+                              int status);
+void plait__pool_describe_deafness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra);
+void plait__pool_describe_lateness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra);
+
 /* ---- pool_supervisor.c ---- */
 
 /* With the lock held: end a task that its worker will not end; returns the state before. And tell of the end, as the worker would have. */

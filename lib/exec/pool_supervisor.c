@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Pool on processes: the supervisor. How it works is told in pool_processes.c. */
-#include "exec/oom.h"
 #include "exec/pool_processes.h"
 
 #include <errno.h>
@@ -62,40 +61,6 @@ static void collect_finished(struct pool *pool)
 }
 
 /* ---- The supervisor: deaths -------------------------------------------------------------------- */
-
-/* Has the kernel ended processes for want of memory, since the last look? */
-static bool memory_ran_out(struct pool *pool)
-{
-    uint64_t before = pool->oom_kills;
-
-    pool->oom_kills = plait__oom_kills("");
-    return pool->oom_kills > before;
-}
-
-static void describe_end(char text[TASK_TEXT], struct pool *pool, const struct worker *worker, enum plait__child_state state, int status)
-{
-    int pid = (int)worker->child.pid;
-
-    if (state == PLAIT__CHILD_LOST)
-        snprintf(text, TASK_TEXT, "worker %d was lost with the nursery", pid);
-    else if (WIFSIGNALED(status))
-        snprintf(text, TASK_TEXT, "worker %d was killed by signal %d (%s)%s", pid, WTERMSIG(status), strsignal(WTERMSIG(status)),
-                 WTERMSIG(status) == SIGKILL && memory_ran_out(pool) ? ", as memory ran out" : "");
-    else
-        snprintf(text, TASK_TEXT, "worker %d exited with status %d", pid, WEXITSTATUS(status));
-}
-
-static void describe_deafness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra)
-{
-    snprintf(text, TASK_TEXT, "it was cancelled, and still ran %g s later; worker %d was told to end",
-             (double)extra->work.grace / (double)PLAIT__SECOND, (int)worker->child.pid);
-}
-
-static void describe_lateness(char text[TASK_TEXT], const struct worker *worker, const struct plait__pool_extra *extra)
-{
-    snprintf(text, TASK_TEXT, "it ran longer than its limit of %g s; worker %d was told to end",
-             (double)extra->work.limit / (double)PLAIT__SECOND, (int)worker->child.pid);
-}
 
 /* Is there a worker that is through with its initializer? */
 static bool serves(struct pool *pool)
@@ -192,7 +157,7 @@ static struct task *see_to_late(struct pool *pool, struct worker *worker)
     worker->late = NULL;
     if (!task || plait_future_is_ready(&task->future) || plait__pool_run_again(pool, task))
         return task;
-    describe_lateness(text, worker, plait__pool_extra(pool->base, record_of(task)));
+    plait__pool_describe_lateness(text, worker, plait__pool_extra(pool->base, record_of(task)));
     plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, ETIMEDOUT, text));
     return task;
 }
@@ -251,7 +216,7 @@ static void bury(struct pool *pool, uint32_t number, enum plait__child_state sta
     if (slot_state == SLOT_TIDYING) /* its finalizer has ended it; it is through with all else */
         slot_state = (enum plait__slot_state)load_relaxed(&slot->leaves);
     collect_finished(pool);
-    describe_end(text, pool, worker, state, status);
+    plait__pool_describe_end(text, pool, worker, state, status);
     pthread_mutex_lock(&pool->lock);
     see_to_result(pool, slot, number);
     see_to_tasks(pool, number, text);
@@ -319,11 +284,11 @@ static void end_late(struct pool *pool, uint32_t number, struct plait__pool_reco
     worker->late = task;
     plait__future_reference(&task->future);
     if (is_cancelled)
-        describe_deafness(text, worker, extra);
+        plait__pool_describe_deafness(text, worker, extra);
     else if (extra->attempt < extra->work.retries)
         return;
     else
-        describe_lateness(text, worker, extra);
+        plait__pool_describe_lateness(text, worker, extra);
     plait__pool_tell_end(pool, task, plait__pool_end_task(pool, task, is_cancelled ? ECANCELED : ETIMEDOUT, text));
 }
 
@@ -356,7 +321,7 @@ static plait_time_t watch_task(struct pool *pool, uint32_t number)
     if (!started || !plait__pool_is_guarded(extra)) /* or it is about to begin, then the bell will ring */
         return PLAIT_FOREVER;
     now = plait_now();
-    cancelled = (plait_time_t)load64_acquire(&extra->cancelled);
+    cancelled = (plait_time_t)load64_relaxed(&extra->cancelled); /* relaxed: the bell was read before */
     late = too_late(extra, started, cancelled);
     if (now < late)
         return late;
@@ -547,7 +512,7 @@ static const uint32_t *ends_word(struct pool *pool)
 static void supervise(struct pool *pool)
 {
     if (!pool->oom_kills) /* else it goes on for another one */
-        pool->oom_kills = plait__oom_kills("");
+        plait__pool_memory_ran_out(pool); /* or did so before: what comes from now on counts */
     for (;;) {
         const uint32_t *ends = ends_word(pool);
         struct plait_wait_word words[] = {

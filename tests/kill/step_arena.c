@@ -494,6 +494,21 @@ static void unpublish_it(void)
     step_page->out = plait_arena_unpublish(arena, "it");
 }
 
+static void with_two_names(void)
+{
+    with_name();
+    plait_arena_unpublish(arena, "too");
+    if (plait_arena_publish(arena, "too", block))
+        abort();
+    remember_use();
+}
+
+static void forget_it(void)
+{
+    plait__arena_forget(arena, block);
+    step_page->out = 0;
+}
+
 static const char *name_is_there_or_not(bool expected_after)
 {
     void *found = NULL;
@@ -526,6 +541,21 @@ static const char *name_is_unpublished_or_not(bool done)
 
     if (done && plait_arena_lookup(arena, "it", &found) != ENOENT)
         return "the name is still there";
+    return name_is_there_or_not(done);
+}
+
+static const char *names_are_forgotten_or_not(bool done)
+{
+    void *found = block;
+    int err = plait_arena_lookup(arena, "too", &found);
+
+    if (done ? err != ENOENT : err && err != ENOENT)
+        return "the other name is still there, or cannot be looked up";
+    if (found != block)
+        return "the other name leads elsewhere";
+    plait__arena_forget(arena, block); /* as the next one that destroys it: no name is left */
+    if (plait_arena_lookup(arena, "too", &found) != ENOENT || plait_arena_lookup(arena, "it", &found) != ENOENT)
+        return "it still has a name";
     return name_is_there_or_not(done);
 }
 
@@ -580,6 +610,8 @@ static const struct step_op ops[] = {
       .prepare = without_name, .before = take_part, .operate = publish_it, .verify = name_is_published_or_not },
     { .name = "arena unpublish",
       .prepare = with_name, .before = take_part, .operate = unpublish_it, .verify = name_is_unpublished_or_not },
+    { .name = "arena forget, what has two names",
+      .prepare = with_two_names, .before = take_part, .operate = forget_it, .verify = names_are_forgotten_or_not },
 };
 
 const struct step_table step_arena = { ops, sizeof ops / sizeof ops[0] };
